@@ -1,0 +1,282 @@
+"""Reading one recording or one feature file, and checking all files of a corpus before anything is trained.
+
+Every reader refuses what would otherwise turn into a silent error later: files that are missing, empty or cut off,
+headers that declare another size than the file has, values that are not finite, recordings without any sound.
+Pickled objects are never loaded.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from datasets import DatasetDict
+
+from kd_asr_slr.corpora.arrays import array_shape, load_array
+from kd_asr_slr.corpora.riff import check_riff
+from kd_asr_slr.corpora.schema import MEDIA, SUFFIXES, shortened
+from kd_asr_slr.errors import UserError, raise_all
+
+logger = logging.getLogger(__name__)
+
+Level = Literal["full", "headers"]
+
+
+@dataclass(frozen=True)
+class MediaHeader:
+    """What a file's header says.
+
+    Attributes:
+        length: samples of a recording, frames of a feature file.
+        rate: samples a second of a recording; None for features.
+        width: values a frame of a feature file; None for a recording.
+    """
+
+    length: int
+    rate: int | None = None
+    width: int | None = None
+
+
+@dataclass(frozen=True)
+class MediaSummary:
+    """Totals over the checked files: their number, the seconds of audio or the frames, the values a frame."""
+
+    files: int
+    seconds: float
+    frames: int
+    width: int | None
+
+
+def read_audio(path: str | Path, sampling_rate: int = 16000) -> np.ndarray:
+    """Read a recording: channels mixed, resampled.
+
+    Args:
+        path: a .wav, .flac or .ogg file.
+        sampling_rate: samples a second wanted.
+
+    Returns:
+        float32 [S], in -1 .. 1 for integer files.
+
+    Raises:
+        UserError: if the file is missing, empty, cut off, no audio, not finite or silent.
+
+    Example:
+        >>> waveform = read_audio("digit.wav", sampling_rate=16000)
+    """
+    import soundfile
+
+    path = _existing(path)
+    _check_audio_header(path)
+    try:
+        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)  # [S, channels]
+        declared = soundfile.info(path).frames
+    except (soundfile.SoundFileError, RuntimeError) as error:
+        raise _unreadable(path, error) from error
+    if len(samples) != declared:
+        raise UserError(f"{path}: the header declares {declared} samples but {len(samples)} can be read", fix=_REPLACE)
+    waveform = samples.mean(axis=1, dtype=np.float32)  # [S]
+    _check_values(path, waveform, "sample")
+    return waveform if rate == sampling_rate else _resampled(path, waveform, rate, sampling_rate)
+
+
+def read_features(path: str | Path) -> np.ndarray:
+    """Read the features of one utterance.
+
+    Args:
+        path: a .npy file, or a .npz file with the array under `features` or with one array only; [T, F], or
+            landmarks [T, P, C] (points, coordinates), which are flattened to [T, P * C].
+
+    Returns:
+        float32 [T, F].
+
+    Raises:
+        UserError: if the file is missing, empty, cut off, no such array, not finite, or if all its values are equal.
+
+    Example:
+        >>> landmarks = read_features("sentence.npy")
+    """
+    path = _existing(path)
+    array = load_array(path)
+    _check_shape(path, array.shape)
+    with np.errstate(over="ignore"):  # an overflow becomes infinite and is reported as such
+        features = np.array(array.reshape(len(array), -1), dtype=np.float32, order="C")  # [T, F]
+    _check_values(path, features, "frame")
+    return features
+
+
+def read_header(path: str | Path) -> MediaHeader:
+    """Read the length (and rate or width) of a file without its values, with every check that needs no values.
+
+    Raises:
+        UserError: if the file is missing, empty, cut off, or not what its suffix says.
+    """
+    path = _existing(path)
+    if _kind(path) == "audio":
+        length, rate = _check_audio_header(path)
+        return MediaHeader(length=length, rate=rate)
+    shape = array_shape(path)
+    _check_shape(path, shape)
+    return MediaHeader(length=shape[0], width=int(np.prod(shape[1:])))
+
+
+def check_media(corpus: DatasetDict, level: Level = "full", max_listed: int = 20) -> MediaSummary:
+    """Check every file of a corpus; all that cannot be used are named in one message.
+
+    Args:
+        corpus: splits with `audio` or `features` paths.
+        level: "headers" opens every file but reads no values; "full" reads everything, and so also finds values
+            that are not finite and recordings without sound.
+        max_listed: bad files named in the message; the others are counted.
+
+    Returns:
+        The totals over all files.
+
+    Raises:
+        UserError: with one sentence for each bad file.
+    """
+    if level not in ("full", "headers"):
+        raise ValueError(f"level is {level!r}, not 'full' or 'headers'")
+    paths = _paths(corpus)
+    headers: dict[str, MediaHeader] = {}
+    problems: dict[str, str] = {}
+    for path in _with_progress(paths):
+        try:
+            headers[path] = read_header(path)
+            if level == "full":
+                _read(path, headers[path])
+        except UserError as error:
+            problems[path] = str(error)
+    problems |= _width_problems(headers)
+    listed = [problems[path] for path in paths if path in problems]
+    raise_all(shortened(listed, max_listed), f"checked {len(paths)} files, {len(listed)} cannot be used")
+    return _summary(list(headers.values()))
+
+
+_REPLACE = "copy the file again from its source, or take its row out of the manifest"
+
+
+def _kind(path: Path) -> str:
+    kind = SUFFIXES.get(path.suffix.lower())
+    if kind is None:
+        raise UserError(f"{path}: unknown suffix '{path.suffix}'", expected=f"one of {' '.join(SUFFIXES)}")
+    return kind
+
+
+def _read(path: str, header: MediaHeader) -> np.ndarray:
+    return read_features(path) if header.rate is None else read_audio(path, header.rate)
+
+
+def _existing(path: str | Path) -> Path:
+    path = Path(path)
+    if not path.is_file():
+        found = "is a folder" if path.is_dir() else "does not exist"
+        raise UserError(f"{path}: the file {found}", fix="check the path and the corpus root")
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            file.read(1)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be opened ({error.strerror})", fix="check the file's rights") from error
+    if size == 0:
+        raise UserError(f"{path}: the file has 0 bytes", fix=_REPLACE)
+    return path
+
+
+def _check_audio_header(path: Path) -> tuple[int, int]:
+    """Samples and rate as declared, after a check of the declared sizes against the file's."""
+    import soundfile
+
+    if path.suffix.lower() == ".wav":
+        check_riff(path)
+    try:
+        info = soundfile.info(path)
+    except (soundfile.SoundFileError, RuntimeError) as error:
+        raise _unreadable(path, error) from error
+    if info.frames == 0:
+        raise UserError(f"{path}: the recording has 0 samples", fix=_REPLACE)
+    return info.frames, info.samplerate
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    reason = str(error).rsplit(": ", 1)[-1].rstrip(".")
+    return UserError(f"{path}: cannot be read as {path.suffix.lower()[1:]} audio ({reason})", fix=_REPLACE)
+
+
+def _resampled(path: Path, waveform: np.ndarray, rate: int, wanted: int) -> np.ndarray:
+    import soxr
+
+    resampled = soxr.resample(waveform, rate, wanted)
+    if len(resampled) == 0:
+        raise UserError(f"{path}: {len(waveform)} samples at {rate} Hz are too short to resample", fix=_REPLACE)
+    return resampled.astype(np.float32, copy=False)
+
+
+def _check_shape(path: Path, shape: tuple[int, ...]) -> None:
+    if len(shape) not in (2, 3):
+        raise UserError(
+            f"{path}: the array has {len(shape)} dimensions, shape {shape}",
+            expected="[frames, values] or [frames, points, coordinates]",
+        )
+    if shape[0] == 0:
+        raise UserError(f"{path}: the array has 0 frames, shape {shape}", fix=_REPLACE)
+    if 0 in shape:
+        raise UserError(f"{path}: the array has no values in a frame, shape {shape}", fix=_REPLACE)
+
+
+def _check_values(path: Path, values: np.ndarray, unit: str) -> None:
+    finite = np.isfinite(values)
+    if not finite.all():
+        bad = np.argwhere(~finite)
+        raise UserError(
+            f"{path}: {len(bad)} of {values.size} values are not finite (NaN or infinite), first at {unit} {bad[0][0]}",
+            fix="make the file again, or take its row out of the manifest",
+        )
+    if values.size > 1 and values.min() == values.max():
+        raise UserError(
+            f"{path}: silent, all {values.size} values are {values.flat[0]:g}",
+            fix="record or extract it again, or take its row out of the manifest",
+        )
+
+
+def _paths(corpus: DatasetDict) -> list[str]:
+    """Every path once, in the order of the splits."""
+    columns = [split[name][:] for split in corpus.values() for name in MEDIA if name in split.column_names]
+    return list(dict.fromkeys(path for column in columns for path in column))
+
+
+def _with_progress(paths: list[str]) -> Iterable[str]:
+    from tqdm import tqdm
+
+    return tqdm(paths, desc="checking files", unit="file", disable=not sys.stderr.isatty(), leave=False)
+
+
+def _width_problems(headers: dict[str, MediaHeader]) -> dict[str, str]:
+    """Files whose frames are not as wide as those of most files."""
+    widths = Counter(header.width for header in headers.values() if header.width is not None)
+    if len(widths) < 2:
+        return {}
+    usual, count = widths.most_common(1)[0]
+    others = f"{count} of {widths.total()} files have {usual}"
+    return {
+        path: f"{path}: {header.width} values a frame, while {others}. To fix it: extract all files the same way."
+        for path, header in headers.items()
+        if header.width not in (None, usual)
+    }
+
+
+def _summary(headers: list[MediaHeader]) -> MediaSummary:
+    summary = MediaSummary(
+        files=len(headers),
+        seconds=math.fsum(header.length / header.rate for header in headers if header.rate),
+        frames=sum(header.length for header in headers if header.width),
+        width=next((header.width for header in headers if header.width), None),
+    )
+    logger.info("checked %d files: %.1f s of audio, %d frames", summary.files, summary.seconds, summary.frames)
+    return summary
