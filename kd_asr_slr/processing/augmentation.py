@@ -1,0 +1,216 @@
+"""Augmentations by name, on waveforms [S] or on features [T, F]; each says whether it keeps the length.
+
+With cached teacher targets only those that keep it are allowed, since a target belongs to its frame.
+Adding one is a class and a line in `AUGMENTATIONS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+import numpy as np
+
+from kd_asr_slr.errors import raise_all
+
+
+@dataclass(frozen=True)
+class SpecAugment:
+    """Set bands of time and of frequency to zero, which is the mean of normalised features.
+
+    Source: Park et al., "SpecAugment" (2019), section 2, without time warping; the time masks are bounded by a share of
+    the utterance as in Park et al., "SpecAugment on large scale datasets" (2020), equation 1.
+
+    Args:
+        time_masks, frequency_masks: how many of each.
+        time_share: longest time mask as a share of the utterance's frames.
+        frequency_width: widest frequency mask, in features.
+    """
+
+    domain: ClassVar[str] = "features"
+    keeps_length: ClassVar[bool] = True
+    time_masks: int = 2
+    time_share: float = 0.1
+    frequency_masks: int = 2
+    frequency_width: int = 15
+
+    def __call__(self, features: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """Mask a copy of the features [T, F]."""
+        masked = np.array(features)
+        frames, width = masked.shape
+        for start, stop in _bands(generator, self.time_masks, int(self.time_share * frames), frames):
+            masked[start:stop] = 0.0
+        for start, stop in _bands(generator, self.frequency_masks, min(self.frequency_width, width), width):
+            masked[:, start:stop] = 0.0
+        return masked
+
+
+@dataclass(frozen=True)
+class GaussianNoise:
+    """Add white noise at a random signal-to-noise ratio.
+
+    Args:
+        lowest, highest: range of the ratio, in dB.
+    """
+
+    domain: ClassVar[str] = "waveform"
+    keeps_length: ClassVar[bool] = True
+    lowest: float = 10.0
+    highest: float = 40.0
+
+    def __call__(self, waveform: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """Add noise to the waveform [S]."""
+        ratio = 10.0 ** (generator.uniform(self.lowest, self.highest) / 10)
+        power = float(np.mean(np.square(waveform, dtype=np.float64)))
+        noise = generator.standard_normal(len(waveform), dtype=np.float32)
+        return (waveform + np.float32(np.sqrt(power / ratio)) * noise).astype(np.float32, copy=False)
+
+
+@dataclass(frozen=True)
+class Gain:
+    """Change the level.
+
+    Args:
+        lowest, highest: range of the gain, in dB.
+    """
+
+    domain: ClassVar[str] = "waveform"
+    keeps_length: ClassVar[bool] = True
+    lowest: float = -6.0
+    highest: float = 6.0
+
+    def __call__(self, waveform: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """Scale the waveform [S]."""
+        return waveform * np.float32(10.0 ** (generator.uniform(self.lowest, self.highest) / 20))
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Play faster or slower by resampling, which changes pitch and length.
+
+    Source: Ko et al., "Audio augmentation for speech recognition" (2015), section 3.
+
+    Args:
+        factors: one is drawn for each utterance; 1.1 is faster and shorter.
+    """
+
+    domain: ClassVar[str] = "waveform"
+    keeps_length: ClassVar[bool] = False
+    factors: Sequence[float] = (0.9, 1.0, 1.1)
+
+    def __call__(self, waveform: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """Resample the waveform [S] to about S / factor samples."""
+        import soxr
+
+        factor = float(self.factors[generator.integers(len(self.factors))])
+        if factor == 1.0:
+            return waveform
+        return soxr.resample(np.asarray(waveform, dtype=np.float32), factor, 1.0)
+
+
+AUGMENTATIONS: dict[str, type] = {
+    "spec_augment": SpecAugment,
+    "gaussian_noise": GaussianNoise,
+    "gain": Gain,
+    "speed": Speed,
+}
+
+_STAGES = {"waveform": 0, "features": 1}
+
+
+class Augmentation:
+    """Augmentations in the order given; what an utterance gets depends on (seed, epoch, index) and nothing else.
+
+    So neither the number of loader workers nor that of processes changes a run.
+
+    Args:
+        steps: instances of the classes in `AUGMENTATIONS`.
+        seed: of the run.
+    """
+
+    def __init__(self, steps: Sequence[Any], seed: int = 0) -> None:
+        self.seed = seed
+        self._steps = {domain: [step for step in steps if step.domain == domain] for domain in _STAGES}
+
+    def has(self, domain: str) -> bool:
+        """Whether any of them works on "waveform" or "features"."""
+        return bool(self._steps[domain])
+
+    @property
+    def keeps_length(self) -> bool:
+        """Whether all of them keep the length."""
+        return all(step.keeps_length for steps in self._steps.values() for step in steps)
+
+    def waveform(self, waveform: np.ndarray, epoch: int, index: int) -> np.ndarray:
+        """Augment a waveform [S]."""
+        return self._apply("waveform", waveform, epoch, index)
+
+    def features(self, features: np.ndarray, epoch: int, index: int) -> np.ndarray:
+        """Augment features [T, F]."""
+        return self._apply("features", features, epoch, index)
+
+    def _apply(self, domain: str, array: np.ndarray, epoch: int, index: int) -> np.ndarray:
+        generator = np.random.default_rng([self.seed, epoch, index, _STAGES[domain]])
+        for step in self._steps[domain]:
+            array = step(array, generator)
+        return array
+
+
+def build_augmentation(settings: Mapping[str, Mapping[str, Any] | None] | Sequence[str], seed: int = 0) -> Augmentation:
+    """Build augmentations from a configuration.
+
+    Args:
+        settings: names, or names with options, in the order of their application.
+        seed: of the run.
+
+    Raises:
+        UserError: for unknown names and options, all at once.
+
+    Example:
+        >>> build_augmentation({"gain": {"highest": 3.0}, "spec_augment": None}, seed=1).keeps_length
+        True
+    """
+    named = settings if isinstance(settings, Mapping) else dict.fromkeys(settings)
+    problems = _unknown_names(named)
+    for name in set(named).intersection(AUGMENTATIONS):
+        known = [field.name for field in fields(AUGMENTATIONS[name])]
+        problems += [
+            f"'{name}' has no option '{option}'; expected one of {', '.join(known)}"
+            for option in named[name] or {}
+            if option not in known
+        ]
+    raise_all(problems, "the augmentation")
+    return Augmentation([AUGMENTATIONS[name](**(options or {})) for name, options in named.items()], seed)
+
+
+def check_for_cache(names: Iterable[str]) -> None:
+    """Refuse augmentations that cached teacher targets cannot follow.
+
+    Args:
+        names: keys of `AUGMENTATIONS`.
+
+    Raises:
+        UserError: naming each augmentation that changes the length, or is unknown.
+    """
+    names = list(names)
+    problems = _unknown_names(names)
+    problems += [
+        f"'{name}' changes the length of an utterance, so cached targets no longer fit its frames; "
+        "leave it out, or use live teachers"
+        for name in names
+        if name in AUGMENTATIONS and not AUGMENTATIONS[name].keeps_length
+    ]
+    raise_all(problems, "the augmentation with cached targets")
+
+
+def _unknown_names(names: Iterable[str]) -> list[str]:
+    known = ", ".join(AUGMENTATIONS)
+    return [f"unknown augmentation '{name}'; expected one of {known}" for name in names if name not in AUGMENTATIONS]
+
+
+def _bands(generator: np.random.Generator, count: int, widest: int, length: int) -> list[tuple[int, int]]:
+    """`count` bands of 0 to `widest` places inside `length`."""
+    widths = generator.integers(0, widest + 1, size=count)
+    starts = [int(generator.integers(0, length - width + 1)) for width in widths]
+    return [(start, start + int(width)) for start, width in zip(starts, widths, strict=True)]

@@ -1,0 +1,197 @@
+"""The dataset a recogniser trains on: one row of the corpus -> features, labels, and the teachers' views of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, get_worker_info
+
+from kd_asr_slr.errors import UserError, raise_all
+from kd_asr_slr.processing.augmentation import Augmentation
+from kd_asr_slr.processing.base import RecogniserProcessor
+from kd_asr_slr.processing.cache import ArrayCache
+from kd_asr_slr.processing.feasibility import Subsampling, ctc_frames_needed, output_frames
+from kd_asr_slr.processing.foreign import ForeignProcessor
+
+Processor = RecogniserProcessor | ForeignProcessor
+Row = Mapping[str, Any]
+
+
+class RecogniserDataset(Dataset):
+    """Items for `Collator`, extracted when asked for; un-augmented arrays are cached up to a bound.
+
+    The teachers' views come from the very waveform that the student hears, noise and gain included; masks on the
+    student's features are its own. A teacher with the student's features needs no view.
+
+    Args:
+        rows: a `datasets.Dataset` (or a list of rows) with id, speaker, text and audio or features.
+        processor: the student's.
+        reader: row -> waveform [S] at the processor's rate, or frames [T, F]; media belong to another room.
+        augmentation: applied in training only.
+        views: the processors of teachers that take other features, by name.
+        cache_mb: bound of the cache in MiB, over all loader workers together.
+        train: whether labels outside the vocabulary and utterances too short for their labels are errors; otherwise
+            such labels are left out (the row's text stays whole for scoring).
+        subsampling: of the model, see `feasibility.output_frames`.
+
+    Raises:
+        UserError: if processors, rows and augmentation do not go together.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        processor: Processor,
+        reader: Callable[[Row], np.ndarray],
+        augmentation: Augmentation | None = None,
+        views: Mapping[str, Processor] | None = None,
+        cache_mb: float = 512,
+        train: bool = True,
+        subsampling: Subsampling = 1,
+    ) -> None:
+        self.rows = rows
+        self.processor = processor
+        self.train = train
+        self._reader = reader
+        self._augmentation = augmentation if train else None
+        others = {view.fingerprint: view for view in (views or {}).values()}
+        self._processors = {**others, processor.fingerprint: processor}
+        self._subsampling = subsampling
+        self._cache_bytes = int(cache_mb * 2**20)
+        self._cache = ArrayCache(self._cache_bytes)
+        self._shared_by = 1
+        self._lengths = np.full(len(rows), -1, dtype=np.int64)
+        # In shared memory, so that loader workers that live on see the epoch too.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        raise_all(self._problems(views or {}), "the dataset")
+
+    def _problems(self, views: Mapping[str, Processor]) -> list[str]:
+        rate = self.processor.sampling_rate
+        problems = [
+            f"'{name}' takes audio of {view.sampling_rate} Hz, the student of {rate} Hz; they must hear the same"
+            for name, view in views.items()
+            if view.sampling_rate != rate
+        ]
+        if self._augmentation is None or not len(self.rows):
+            return problems
+        if self._augmentation.has("waveform") and not self.rows[0].get("audio"):
+            problems.append("an augmentation of waveforms, but the rows have features; leave it out")
+        if self._augmentation.has("features") and self.processor.input_name == "input_values":
+            problems.append("an augmentation of features, but the model takes waveforms; leave it out")
+        return problems
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch begins; the augmentation draws anew. The trainer's loader calls it."""
+        self._epoch.fill_(epoch)
+
+    def labels_of(self, index: int) -> list[int]:
+        """Label indices of one row, without touching its media.
+
+        Raises:
+            UserError: in training, for labels outside the vocabulary or none at all.
+        """
+        return self._labels(self.rows[index])
+
+    def length_of(self, index: int) -> int:
+        """Input frames (samples, for waveforms) of one row, un-augmented; extracted at most once."""
+        if self._lengths[index] < 0:
+            self._clean(index, self.rows[index], self.processor)
+        return int(self._lengths[index])
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        row = self.rows[index]
+        labels = self._labels(row)
+        arrays = self._arrays(index, row, labels)  # fingerprint -> [T, F] or [S]
+        inputs = arrays.pop(self.processor.fingerprint)
+        if self._augmentation is not None and self._augmentation.has("features"):
+            inputs = self._augmentation.features(inputs, int(self._epoch), index)
+        views = {name: {self._processors[name].input_name: array} for name, array in arrays.items()}
+        return {
+            self.processor.input_name: inputs,
+            "labels": labels,
+            "id": row["id"],
+            "speaker": row["speaker"],
+            "text": row["text"],
+            "views": views,
+        }
+
+    def _labels(self, row: Row) -> list[int]:
+        try:
+            labels = self.processor.encode_labels(row["text"], "error" if self.train else "drop")
+        except UserError as error:
+            raise UserError(f"utterance '{row['id']}': {error}") from error
+        if self.train and not labels:
+            raise UserError(f"utterance '{row['id']}' has no label", "at least one in every training transcript")
+        return labels
+
+    def _arrays(self, index: int, row: Row, labels: list[int]) -> dict[str, np.ndarray]:
+        augmented = self._augmentation is not None and self._augmentation.has("waveform")
+        if augmented:
+            arrays = self._augmented(index, row)
+            if self._fits(arrays, labels):
+                return arrays
+            # Sped up too far for its labels; whether the recording itself is too short is decided below.
+        arrays = {name: self._clean(index, row, processor) for name, processor in self._processors.items()}
+        if self.train and not self._fits(arrays, labels):
+            raise self._too_short(row, arrays, labels)
+        return arrays
+
+    def _augmented(self, index: int, row: Row) -> dict[str, np.ndarray]:
+        waveform = self._augmentation.waveform(self._media(index, row), int(self._epoch), index)
+        return {name: self._extract(row, processor, waveform) for name, processor in self._processors.items()}
+
+    def _clean(self, index: int, row: Row, processor: Processor) -> np.ndarray:
+        """Un-augmented features, from the cache where they are in it."""
+        key = (index, processor.fingerprint)
+        array = self._cached().get(key)
+        if array is None:
+            array = self._cache.put(key, self._extract(row, processor, self._media(index, row)))
+        if processor is self.processor:
+            self._lengths[index] = len(array)
+        return array
+
+    def _media(self, index: int, row: Row) -> np.ndarray:
+        """The row's media; cached only where every epoch needs it anew."""
+        key = (index, "media")
+        media = self._cached().get(key)
+        if media is not None:
+            return media
+        media = self._reader(row)
+        needed = self._augmentation is not None and self._augmentation.has("waveform")
+        return self._cache.put(key, media) if needed else media
+
+    def _extract(self, row: Row, processor: Processor, media: np.ndarray) -> np.ndarray:
+        try:
+            return processor.extract(media)
+        except UserError as error:
+            raise UserError(f"utterance '{row['id']}': {error}") from error
+
+    def _fits(self, arrays: Mapping[str, np.ndarray], labels: list[int]) -> bool:
+        frames = output_frames(len(arrays[self.processor.fingerprint]), self._subsampling)
+        return frames >= ctc_frames_needed(labels)
+
+    def _too_short(self, row: Row, arrays: Mapping[str, np.ndarray], labels: list[int]) -> UserError:
+        frames = output_frames(len(arrays[self.processor.fingerprint]), self._subsampling)
+        return UserError(
+            f"utterance '{row['id']}' has {frames} output frames for {len(labels)} labels",
+            f"at least {ctc_frames_needed(labels)} (one a label, one more between equal neighbours)",
+            fix="leave it out of the training split, or use a model with less subsampling",
+        )
+
+    def _cached(self) -> ArrayCache:
+        """The cache; a loader worker keeps to its share of the bound."""
+        worker = get_worker_info()
+        if worker is not None and worker.num_workers != self._shared_by:
+            self._shared_by = worker.num_workers
+            self._cache.resize(self._cache_bytes // worker.num_workers)
+        return self._cache
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A worker started afresh gets an empty cache instead of a copy of the parent's.
+        return {**self.__dict__, "_cache": ArrayCache(self._cache_bytes), "_shared_by": 1}
