@@ -1,0 +1,1 @@
+"""Bidirectional LSTM with a CTC head."""
