@@ -1,0 +1,62 @@
+"""Token-wise distillation of decoder outputs, teacher-forced on the reference."""
+
+from __future__ import annotations
+
+import torch
+
+from kd_asr_slr.errors import UserError
+from kd_asr_slr.losses.base import Batch, Loss, utterance_names
+from kd_asr_slr.losses.kl import row_kl
+from kd_asr_slr.losses.masking import mean_per_utterance, speaking_mask
+from kd_asr_slr.outputs import HybridOutput, TeacherSignal
+
+
+class DecoderDistillation(Loss):
+    """Decoder-KD: the divergence at each position of the reference, the end of sequence included.
+
+    loss_b = weight_b / (U_b + 1) * sum over u = 0..U_b of KL(teacher_T[b, u] || student_T[b, u]) * T^2
+
+    Both decoders are fed the same reference, so position u means the same on both sides. An utterance without
+    labels has no reference and gives 0.
+
+    Raises:
+        UserError: on call, where the teachers' positions are not the student's.
+
+    Source:
+        Hinton et al. 2015 (1503.02531), per token as in Kim & Rush 2016, "Sequence-Level Knowledge Distillation"
+        (1606.07947), section 3.1 (word-level distillation).
+
+    Example::
+
+        loss = DecoderDistillation(LossSettings(), LossContext(blank_id=0))
+        loss(output, signal, batch, temperature=2.0)  # [B]
+    """
+
+    name = "decoder_kd"
+    kind = "soft"
+    head = "decoder"
+    needs = frozenset({"decoder_log_probs", "decoder_logits"})
+
+    def __call__(
+        self, output: HybridOutput, signal: TeacherSignal | None, batch: Batch, temperature: float = 1.0
+    ) -> torch.Tensor:
+        self._check_lengths(output, signal, batch)
+        teacher = signal.decoder_log_probs  # [B, U+1, V]
+        mask = speaking_mask(output.decoder_lengths, signal.weight, teacher.shape[1])
+        mask = mask & (batch["labels"] >= 0).any(1, keepdim=True)  # [B, U+1]
+        rows = mask.nonzero(as_tuple=True)
+        divergence = row_kl(output.decoder_logits[rows], teacher[rows], temperature)  # [N]
+        return mean_per_utterance(divergence, rows, mask) * signal.weight.to(divergence.dtype)
+
+    def _check_lengths(self, output: HybridOutput, signal: TeacherSignal, batch: Batch) -> None:
+        wrong = (output.decoder_lengths != signal.decoder_lengths) & (signal.weight > 0)
+        if not wrong.any():
+            return
+        names = utterance_names(batch, len(wrong))
+        row = int(wrong.nonzero()[0])
+        raise UserError(
+            f"{names[row]!r} has {int(output.decoder_lengths[row])} decoder positions in the student and "
+            f"{int(signal.decoder_lengths[row])} in the teachers",
+            expected="both decoders fed the same reference",
+            fix="make the cache of soft targets again with the student's tokenizer and transcripts",
+        )

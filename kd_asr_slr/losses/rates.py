@@ -1,0 +1,116 @@
+"""Teacher frames at the student's rate: equal, or resampled by the known ratio."""
+
+from __future__ import annotations
+
+import torch
+
+from kd_asr_slr.errors import UserError
+from kd_asr_slr.losses.base import Batch, LossContext, utterance_names
+from kd_asr_slr.losses.masking import at_least_float32
+from kd_asr_slr.losses.settings import LossSettings
+from kd_asr_slr.outputs import TeacherSignal
+
+MAX_LISTED = 5
+LOG_ZERO = -1e4  # exp of it is 0 in every float type, and unlike -inf it can be interpolated
+
+
+class RateMatcher:
+    """Brings teacher frames to the student's frames, or refuses.
+
+    "equal": both sides must have the same number of frames, to the frame. "resample": student frame t, whose centre
+    lies at (t + 1/2) student seconds, gets the linear interpolation of the two teacher frames around that time; the
+    lengths must then agree with the ratio of the frame rates within rounding (one frame of each side).
+
+    Args:
+        settings: `rate_matching`.
+        context: `frame_seconds` of the student.
+
+    Raises:
+        ValueError: if frames are to be resampled and the student's `frame_seconds` is not given.
+    """
+
+    def __init__(self, settings: LossSettings, context: LossContext) -> None:
+        self.resample = settings.rate_matching == "resample"
+        self.frame_seconds = context.frame_seconds
+        if self.resample and not self.frame_seconds:
+            raise ValueError("rate_matching 'resample' needs LossContext.frame_seconds of the student")
+
+    def lengths(self, signal: TeacherSignal, student_lengths: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Frames that both sides have, [B], after checking that they belong together.
+
+        Args:
+            signal: the teachers' frames.
+            student_lengths: [B], valid frames of the student.
+            batch: for the `ids` in the message.
+
+        Raises:
+            UserError: if the lengths of an utterance for which a teacher speaks do not belong together.
+        """
+        teacher_lengths = signal.lengths
+        expected = teacher_lengths * self._ratio(signal)
+        tolerance = 1 + self._ratio(signal) if self.resample else 0
+        wrong = ((expected - student_lengths).abs() > tolerance) & (signal.weight > 0)
+        if wrong.any():
+            self._refuse(wrong, signal, student_lengths, batch)
+        return torch.where(teacher_lengths > 0, student_lengths, 0)
+
+    def frames(self, frames: torch.Tensor, signal: TeacherSignal, size: int) -> torch.Tensor:
+        """Teacher frames [B, T_teacher, D] at the student's rate: [B, T, D] with T = `size`, or as they are."""
+        if not self.resample:
+            return frames
+        return resample_frames(frames, signal.lengths, self._ratio(signal), size)
+
+    def log_probs(self, signal: TeacherSignal, size: int) -> torch.Tensor:
+        """`frames` of the log-probabilities; each resampled frame is renormalised."""
+        if not self.resample:
+            return signal.log_probs
+        return self.frames(signal.log_probs.clamp(min=LOG_ZERO), signal, size).log_softmax(-1)
+
+    def _ratio(self, signal: TeacherSignal) -> float:
+        """Student frames per teacher frame."""
+        return signal.frame_seconds / self.frame_seconds if self.resample else 1.0
+
+    def _refuse(self, wrong: torch.Tensor, signal: TeacherSignal, student_lengths: torch.Tensor, batch: Batch) -> None:
+        names = utterance_names(batch, len(wrong))
+        rows = wrong.nonzero().flatten().tolist()
+        found = [
+            f"{names[row]!r} has {int(student_lengths[row])} student frames, {int(signal.lengths[row])} teacher frames"
+            for row in rows[:MAX_LISTED]
+        ]
+        more = f" and {len(rows) - MAX_LISTED} utterances more" if len(rows) > MAX_LISTED else ""
+        student_rate = "" if self.frame_seconds is None else f", the student's {self.frame_seconds:g}"
+        rates = f" (the teachers' frame_seconds is {signal.frame_seconds:g}{student_rate})"
+        if self.resample:
+            expected = "lengths whose ratio is that of the frame_seconds, within rounding"
+            fix = "check that teacher and student get the same input, and the frame_seconds of both"
+        else:
+            expected = "as many frames on both sides"
+            fix = "give the student the teacher's subsampling, or set rate_matching: resample"
+        raise UserError("; ".join(found) + more + rates, expected=expected, fix=fix)
+
+
+def resample_frames(frames: torch.Tensor, lengths: torch.Tensor, ratio: float, size: int) -> torch.Tensor:
+    """Linear interpolation of frames in time; padding is never read.
+
+    Args:
+        frames: [B, T, D].
+        lengths: [B], valid frames. An utterance of length 0 gives frames without meaning.
+        ratio: new frames per old frame.
+        size: number of new frames.
+
+    Returns:
+        [B, size, D].
+
+    Example:
+        >>> resample_frames(torch.tensor([[[0.0], [1.0]]]), torch.tensor([2]), ratio=2.0, size=4).flatten()
+        tensor([0.0000, 0.2500, 0.7500, 1.0000])
+    """
+    frames = at_least_float32(frames)
+    last = (lengths - 1).clamp(min=0).unsqueeze(1)  # [B, 1]
+    centres = (torch.arange(size, device=frames.device, dtype=torch.float64) + 0.5) / ratio - 0.5  # [size], old frames
+    places = torch.minimum(centres.clamp(min=0).unsqueeze(0), last.double())  # [B, size]
+    lower = places.long()
+    upper = torch.minimum(lower + 1, last)
+    utterance = torch.arange(len(frames), device=frames.device).unsqueeze(1)
+    share = (places - lower).to(frames.dtype).unsqueeze(-1)  # [B, size, 1]
+    return torch.lerp(frames[utterance, lower], frames[utterance, upper], share)  # [B, size, D]

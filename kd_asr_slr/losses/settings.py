@@ -1,0 +1,169 @@
+"""What a user may choose about the losses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass
+class LossSettings:
+    """Which losses a run uses, how they are weighted, and their options.
+
+    total = alpha * soft + beta * hard + gamma * feature, each a mean over the batch of one value per utterance. Where
+    a kind has losses on the CTC output and on the decoder, the CTC side gets `ctc_share` of the kind's weight and the
+    decoder the rest; losses on the same side share equally.
+
+    Args:
+        alpha: weight of the soft losses (teacher distributions), >= 0.
+        beta: weight of the hard losses (labels), >= 0; 0 makes a pure distillation run.
+        gamma: weight of the feature losses (hidden states), >= 0.
+        soft_losses: names of kind "soft" in `table.LOSSES`.
+        hard_losses: names of kind "hard".
+        feature_losses: names of kind "feature".
+        ctc_share: 0 to 1.
+        frame_selection: "all", "threshold" or "symmetric"; frames that CTC-KD matches.
+        blank_threshold: "threshold" drops frames whose combined blank probability is at least this; above 0, up to 1.
+        neighbours: "symmetric" keeps this many frames on both sides of a non-blank frame, >= 0.
+        drop_blank_class: leave the blank out of CTC-KD and renormalise over the labels.
+        rate_matching: "equal" (teacher and student must have as many frames) or "resample".
+        layer_map: student layer -> teacher layer, indices into `hidden_states`.
+        hidden_distance: "mse" (on layer-normalised states) or "cosine".
+        label_smoothing: of the decoder's cross-entropy, 0 to below 1.
+
+    Example:
+        >>> LossSettings(alpha=-1, neighbours=1.5).problems()
+        ['alpha is -1; expected a number of at least 0', 'neighbours is 1.5; expected a whole number of at least 0']
+    """
+
+    alpha: float = 0.7
+    beta: float = 0.3
+    gamma: float = 0.0
+    soft_losses: Sequence[str] = ("ctc_kd",)
+    hard_losses: Sequence[str] = ("ctc",)
+    feature_losses: Sequence[str] = ()
+    ctc_share: float = 0.5
+    frame_selection: str = "all"
+    blank_threshold: float = 0.95
+    neighbours: int = 1
+    drop_blank_class: bool = False
+    rate_matching: str = "equal"
+    layer_map: Mapping[int, int] = field(default_factory=dict)
+    hidden_distance: str = "mse"
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        # YAML and JSON give "1": 3 for a layer map, and a single name for a list of one.
+        self.layer_map = {_as_integer(key): _as_integer(value) for key, value in self.layer_map.items()}
+        for kind in ("soft_losses", "hard_losses", "feature_losses"):
+            names = getattr(self, kind)
+            setattr(self, kind, (names,) if isinstance(names, str) else tuple(names))
+
+    @property
+    def is_pure_kd(self) -> bool:
+        """Whether the run learns from teachers only, without a label loss."""
+        return self.uses_teachers and not (self.beta > 0 and self.hard_losses)
+
+    @property
+    def uses_teachers(self) -> bool:
+        """Whether any term needs a teacher."""
+        return bool((self.alpha > 0 and self.soft_losses) or (self.gamma > 0 and self.feature_losses))
+
+    def names_and_weights(self) -> dict[str, tuple[Sequence[str], float]]:
+        """Kind -> (names of its losses, its weight)."""
+        return {
+            "soft": (self.soft_losses, self.alpha),
+            "hard": (self.hard_losses, self.beta),
+            "feature": (self.feature_losses, self.gamma),
+        }
+
+    def problems(self) -> list[str]:
+        """Every value that cannot be used, one sentence a problem; empty where all is well."""
+        return [*self._number_problems(), *self._choice_problems(), *self._name_problems(), *self._weight_problems()]
+
+    def _number_problems(self) -> list[str]:
+        checks = {
+            "alpha": (_number(self.alpha) and 0 <= self.alpha < math.inf, "a number of at least 0"),
+            "beta": (_number(self.beta) and 0 <= self.beta < math.inf, "a number of at least 0"),
+            "gamma": (_number(self.gamma) and 0 <= self.gamma < math.inf, "a number of at least 0"),
+            "ctc_share": (_number(self.ctc_share) and 0 <= self.ctc_share <= 1, "a number from 0 to 1"),
+            "blank_threshold": (_in_unit(self.blank_threshold), "a probability above 0, up to 1"),
+            "neighbours": (_index(self.neighbours), "a whole number of at least 0"),
+            "label_smoothing": (
+                _number(self.label_smoothing) and 0 <= self.label_smoothing < 1,
+                "a number of at least 0, below 1",
+            ),
+            "layer_map": (
+                all(_index(key) and _index(value) for key, value in self.layer_map.items()),
+                "student layer: teacher layer, whole numbers of at least 0",
+            ),
+        }
+        return [
+            f"{name} is {getattr(self, name)!r}; expected {expected}"
+            for name, (fine, expected) in checks.items()
+            if not fine
+        ]
+
+    def _choice_problems(self) -> list[str]:
+        from kd_asr_slr.losses.frame_selection import FRAME_SELECTIONS
+        from kd_asr_slr.losses.hidden import HIDDEN_DISTANCES
+
+        choices: dict[str, Sequence[object]] = {
+            "frame_selection": list(FRAME_SELECTIONS),
+            "rate_matching": ["equal", "resample"],
+            "hidden_distance": list(HIDDEN_DISTANCES),
+            "drop_blank_class": [True, False],
+        }
+        return [
+            f"{name} is {getattr(self, name)!r}; expected one of {', '.join(map(str, known))}"
+            for name, known in choices.items()
+            if getattr(self, name) not in known
+        ]
+
+    def _name_problems(self) -> list[str]:
+        from kd_asr_slr.losses.table import LOSSES
+
+        problems = []
+        for kind, (names, _) in self.names_and_weights().items():
+            known = [name for name, loss in LOSSES.items() if loss.kind == kind]
+            problems += [
+                f"{kind}_losses names {name!r}; expected one of {', '.join(known)}"
+                for name in names
+                if name not in known
+            ]
+            if len(set(names)) < len(names):
+                problems.append(f"{kind}_losses is {list(names)}; expected each name once")
+        return problems
+
+    def _weight_problems(self) -> list[str]:
+        weights = {"alpha": "soft", "beta": "hard", "gamma": "feature"}
+        positive = [name for name in weights if _number(getattr(self, name)) and getattr(self, name) > 0]
+        problems = [
+            f"{name} is {getattr(self, name)!r} and {weights[name]}_losses is empty; "
+            f"expected a loss for the weight, or {name}: 0"
+            for name in positive
+            if not getattr(self, f"{weights[name]}_losses")
+        ]
+        if not positive:
+            problems.append("none of alpha, beta and gamma is above 0; expected at least one")
+        if "gamma" in positive and "hidden" in self.feature_losses and not self.layer_map:
+            problems.append("layer_map is empty; the feature loss 'hidden' expects student layer: teacher layer")
+        return problems
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _index(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _in_unit(value: object) -> bool:
+    return _number(value) and 0 < value <= 1  # type: ignore[operator]
+
+
+def _as_integer(value: object) -> object:
+    """The whole number that a text spells; anything else as it is, for `problems` to name."""
+    return int(value) if isinstance(value, str) and value.strip().lstrip("-").isdigit() else value

@@ -1,0 +1,201 @@
+"""One small batch with everything a loss may need, and brute-force references in plain numpy."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from kd_asr_slr.losses.base import Loss, LossContext
+from kd_asr_slr.losses.settings import LossSettings
+from kd_asr_slr.losses.table import LOSSES
+from kd_asr_slr.outputs import HybridOutput, TeacherSignal
+
+BLANK, EOS, VOCABULARY, WIDTH = 0, 2, 5, 6
+LENGTHS = [5, 3, 4]
+LABELS = [[3, 3], [4], [3, 4, 1]]
+LAYER_MAP = {0: 1, 1: 0}
+
+
+@dataclass
+class Scene:
+    """A student's output, a teacher's signal and their batch."""
+
+    output: HybridOutput
+    signal: TeacherSignal
+    batch: dict[str, Any]
+
+    def student_leaves(self) -> dict[str, torch.Tensor]:
+        """The student's tensors by name."""
+        leaves = {"logits": self.output.logits, "decoder_logits": self.output.decoder_logits}
+        return leaves | {f"hidden_{layer}": state for layer, state in enumerate(self.output.hidden_states)}
+
+
+def build_loss(name: str, **options: Any) -> Loss:
+    """A registered loss on the scene's vocabulary."""
+    settings = LossSettings(**({"layer_map": LAYER_MAP} | options))
+    return LOSSES[name](settings, LossContext(blank_id=BLANK, eos_id=EOS))
+
+
+def make_scene(
+    seed: int = 0,
+    dtype: torch.dtype = torch.float64,
+    padding: int = 2,
+    same: bool = False,
+    garbage: float | None = None,
+    lengths: list[int] | None = None,
+    labels: list[list[int]] | None = None,
+    weight: list[float] | None = None,
+) -> Scene:
+    """A batch of three utterances whose valid part depends on `seed` only.
+
+    Args:
+        seed: of the student's and the teacher's values.
+        dtype: of the student's tensors.
+        padding: positions beyond the longest utterance.
+        same: the teacher says what the student says.
+        garbage: value of every padded position on both sides; None pads with 0.
+        lengths, labels, weight: instead of the usual ones.
+    """
+    lengths = LENGTHS if lengths is None else lengths
+    labels = LABELS if labels is None else labels
+    decoder = [len(row) + 1 for row in labels]
+    fill = 0.0 if garbage is None else garbage
+    student = _side(seed, lengths, decoder, padding, fill)
+    teacher = student if same else _side(seed + 1, lengths, decoder, padding + 1, fill)
+    output = HybridOutput(
+        logits=_leaf(student["frames"], dtype),
+        logit_lengths=torch.tensor(lengths),
+        hidden_states=tuple(_leaf(student[f"hidden_{layer}"], dtype) for layer in (0, 1)),
+        decoder_logits=_leaf(student["tokens"], dtype),
+        decoder_lengths=torch.tensor(decoder),
+    )
+    # The teacher's layers are crossed by LAYER_MAP.
+    crossed = {LAYER_MAP[layer]: teacher[f"hidden_{layer}"].to(dtype) for layer in (0, 1)}
+    exact = torch.promote_types(dtype, torch.float32)
+    signal = TeacherSignal(
+        log_probs=teacher["frames"].to(dtype).to(exact).log_softmax(-1),
+        lengths=torch.tensor(lengths),
+        vocabulary="scene",
+        frame_seconds=0.04,
+        weight=torch.tensor([1.0] * len(lengths) if weight is None else weight),
+        decoder_log_probs=teacher["tokens"].to(dtype).to(exact).log_softmax(-1),
+        decoder_lengths=torch.tensor(decoder),
+        hidden_states=crossed,
+    )
+    width = max(map(len, labels)) + padding
+    padded = torch.full((len(labels), width), -100)
+    for row, items in enumerate(labels):
+        padded[row, : len(items)] = torch.tensor(items, dtype=torch.long)
+    return Scene(output, signal, {"labels": padded, "ids": [f"utt{row}" for row in range(len(labels))]})
+
+
+def _side(seed: int, lengths: list[int], decoder: list[int], padding: int, fill: float) -> dict[str, torch.Tensor]:
+    """Random values drawn utterance by utterance, so that padding does not change them."""
+    sizes = {
+        "frames": (lengths, VOCABULARY),
+        "tokens": (decoder, VOCABULARY),
+        "hidden_0": (lengths, WIDTH),
+        "hidden_1": (lengths, WIDTH),
+    }
+    side = {}
+    for number, (name, (sides, width)) in enumerate(sizes.items()):
+        generator = torch.Generator().manual_seed(100 * seed + number)
+        padded = torch.full((len(sides), max(sides) + padding, width), fill, dtype=torch.float64)
+        for row, length in enumerate(sides):
+            padded[row, :length] = 2 * torch.randn(length, width, generator=generator, dtype=torch.float64)
+        side[name] = padded
+    return side
+
+
+def _leaf(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    return tensor.to(dtype).clone().requires_grad_()
+
+
+# --- references: loops and definitions, nothing shared with the package ---
+
+
+def softmax(row: np.ndarray) -> np.ndarray:
+    exponential = np.exp(row - row.max())
+    return exponential / exponential.sum()
+
+
+def reference_kl(student: np.ndarray, teacher_log_probs: np.ndarray, temperature: float) -> float:
+    """KL of two rows by its definition: powers 1/T of probabilities, renormalised."""
+    p = np.exp(teacher_log_probs) ** (1 / temperature)
+    q = softmax(student) ** (1 / temperature)
+    p, q = p / p.sum(), q / q.sum()
+    return temperature**2 * sum(pv * (np.log(pv) - np.log(qv)) for pv, qv in zip(p, q, strict=True) if pv > 0)
+
+
+def reference_ctc(log_probs: np.ndarray, labels: list[int], blank: int) -> float:
+    """-log of the summed probability of every path that collapses to the labels."""
+    total = 0.0
+    for path in itertools.product(range(log_probs.shape[1]), repeat=len(log_probs)):
+        collapsed = [symbol for symbol, _ in itertools.groupby(path) if symbol != blank]
+        if collapsed == labels:
+            total += np.exp(sum(log_probs[t, symbol] for t, symbol in enumerate(path)))
+    return -np.log(total)
+
+
+def _numpy(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().double().numpy()
+
+
+def _ctc_kd(scene: Scene, temperature: float) -> list[float]:
+    student, teacher = _numpy(scene.output.logits), _numpy(scene.signal.log_probs)
+    return [
+        np.mean([reference_kl(student[row, t], teacher[row, t], temperature) for t in range(length)])
+        for row, length in enumerate(LENGTHS)
+    ]
+
+
+def _decoder_kd(scene: Scene, temperature: float) -> list[float]:
+    student, teacher = _numpy(scene.output.decoder_logits), _numpy(scene.signal.decoder_log_probs)
+    return [
+        np.mean([reference_kl(student[row, u], teacher[row, u], temperature) for u in range(len(labels) + 1)])
+        for row, labels in enumerate(LABELS)
+    ]
+
+
+def _hidden(scene: Scene, temperature: float) -> list[float]:
+    def standardised(row: np.ndarray) -> np.ndarray:
+        return (row - row.mean()) / np.sqrt(row.var() + 1e-5)
+
+    values = []
+    for row, length in enumerate(LENGTHS):
+        pairs = [
+            (_numpy(scene.output.hidden_states[student])[row, t], _numpy(scene.signal.hidden_states[teacher])[row, t])
+            for student, teacher in LAYER_MAP.items()
+            for t in range(length)
+        ]
+        values.append(np.mean([np.mean((standardised(s) - standardised(t)) ** 2) for s, t in pairs]))
+    return values
+
+
+def _ctc(scene: Scene, temperature: float) -> list[float]:
+    logits = _numpy(scene.output.logits)
+    return [
+        reference_ctc(np.log([softmax(frame) for frame in logits[row, :length]]), labels, BLANK) / len(labels)
+        for row, (length, labels) in enumerate(zip(LENGTHS, LABELS, strict=True))
+    ]
+
+
+def _cross_entropy(scene: Scene, temperature: float) -> list[float]:
+    logits = _numpy(scene.output.decoder_logits)
+    return [
+        np.mean([-np.log(softmax(logits[row, u])[label]) for u, label in enumerate([*labels, EOS])])
+        for row, labels in enumerate(LABELS)
+    ]
+
+
+REFERENCES = {
+    "ctc_kd": _ctc_kd,
+    "decoder_kd": _decoder_kd,
+    "hidden": _hidden,
+    "ctc": _ctc,
+    "cross_entropy": _cross_entropy,
+}
