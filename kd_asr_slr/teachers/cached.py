@@ -1,0 +1,140 @@
+"""Teachers whose words were written down: the same signal as a live pool's, read by utterance id."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kd_asr_slr.errors import UserError
+from kd_asr_slr.outputs import TeacherSignal
+from kd_asr_slr.teachers.padding import pad_log_probs, pad_states
+from kd_asr_slr.teachers.shards import StoredTarget
+from kd_asr_slr.teachers.store import StoreReader
+
+
+class CachedTeachers:
+    """A finished store of soft targets in the place of a `TeacherPool`.
+
+    Args:
+        reader: the store, or its folder.
+
+    Example:
+        >>> teachers = CachedTeachers(StoreReader("cache"))  # doctest: +SKIP
+        >>> teachers.signal(batch).log_probs.shape  # doctest: +SKIP
+        torch.Size([8, 120, 17])
+    """
+
+    def __init__(self, reader: StoreReader | str | Path) -> None:
+        self.reader = reader if isinstance(reader, StoreReader) else StoreReader(reader)
+        manifest = self.reader.manifest
+        self.tokens, self.blank_id, self.vocabulary = manifest.tokens, manifest.blank_id, manifest.vocabulary
+        self.frame_seconds = manifest.frame_seconds
+        self.features = manifest.features
+
+    @property
+    def provides(self) -> frozenset[str]:
+        """What a loss may ask of the signal: "log_probs", "decoder_log_probs", "hidden_states"."""
+        contents = self.reader.manifest.contents
+        return frozenset("hidden_states" if name.startswith("hidden_") else name for name in contents)
+
+    @property
+    def views(self) -> dict[str, Any]:
+        """No teacher is run, so that a batch needs no features but the student's."""
+        return {}
+
+    def to(self, device: torch.device | str) -> CachedTeachers:
+        """Nothing to move (a signal goes to its batch's device); returns itself."""
+        return self
+
+    def describe(self) -> dict[str, Any]:
+        """A JSON-able description for results.json."""
+        manifest = self.reader.manifest
+        return {
+            "kind": "cached",
+            "teachers": manifest.teachers,
+            "generalist": manifest.generalist,
+            "aggregation": manifest.aggregation,
+            "vocabulary": manifest.vocabulary,
+            "frame_seconds": manifest.frame_seconds,
+            "dtype": manifest.dtype,
+        }
+
+    def signal(self, batch: dict[str, Any], hidden_layers: Sequence[int] = ()) -> TeacherSignal:
+        """What the teachers said of the utterances of a batch.
+
+        Args:
+            batch: a collated batch with `ids`.
+            hidden_layers: teacher layers whose hidden states are wanted; they must have been stored.
+
+        Raises:
+            UserError: for an utterance that is not in the store, a layer that was not stored, or a transcript that is
+                longer or shorter than the one the teachers' decoders were given.
+        """
+        self._check_layers(hidden_layers)
+        with_decoder = "decoder_log_probs" in self.provides and batch.get("labels") is not None
+        contents = ["log_probs", *(["decoder_log_probs"] if with_decoder else [])]
+        contents += [f"hidden_{layer}" for layer in hidden_layers]
+        targets = [self.reader.read(name, contents) for name in batch["ids"]]
+        device = batch["attention_mask"].device
+        decoder_lengths = None
+        if with_decoder:
+            decoder_lengths = ((batch["labels"] >= 0).sum(-1) + 1).cpu()  # [B]
+            self._check_transcripts(batch["ids"], targets, decoder_lengths)
+        lengths = torch.tensor([target.frames for target in targets])
+        states = {layer: self._states(targets, lengths, f"hidden_{layer}").to(device) for layer in hidden_layers}
+        return TeacherSignal(
+            log_probs=self._stack(targets, lengths, "log_probs").to(device),
+            lengths=lengths.to(device),
+            vocabulary=self.vocabulary,
+            frame_seconds=self.frame_seconds,
+            weight=torch.tensor([target.weight for target in targets]).to(device),
+            decoder_log_probs=(
+                self._stack(targets, decoder_lengths, "decoder_log_probs").to(device) if with_decoder else None
+            ),
+            decoder_lengths=decoder_lengths.to(device) if with_decoder else None,
+            hidden_states=states or None,
+        )
+
+    def _stack(self, targets: list[StoredTarget], lengths: torch.Tensor, content: str) -> torch.Tensor:
+        size = len(self.tokens)
+        rows = [
+            target.tensors[content] if target.tensors else torch.full((length, size), -math.log(size))
+            for target, length in zip(targets, lengths.tolist(), strict=True)
+        ]
+        return pad_log_probs(rows)  # [B, T, V]
+
+    def _states(self, targets: list[StoredTarget], lengths: torch.Tensor, content: str) -> torch.Tensor:
+        if all(target.tensors for target in targets):
+            return pad_states([target.tensors[content] for target in targets])  # [B, T, D]
+        width = self.reader.width(content)
+        return pad_states(
+            [
+                target.tensors[content] if target.tensors else torch.zeros(length, width)
+                for target, length in zip(targets, lengths.tolist(), strict=True)
+            ]
+        )
+
+    def _check_layers(self, hidden_layers: Sequence[int]) -> None:
+        absent = sorted(set(hidden_layers) - set(self.reader.manifest.hidden_layers))
+        if absent:
+            raise UserError(
+                f"hidden layers {absent} are not in the soft targets in {self.reader.folder}",
+                expected=f"layers among {list(self.reader.manifest.hidden_layers)}",
+                fix="cache the teachers again with --cache_hidden_layers, or use live teachers",
+            )
+
+    def _check_transcripts(
+        self, ids: Sequence[str], targets: list[StoredTarget], decoder_lengths: torch.Tensor
+    ) -> None:
+        for name, target, length in zip(ids, targets, decoder_lengths.tolist(), strict=True):
+            if target.tensors and len(target.tensors["decoder_log_probs"]) != length:
+                stored = len(target.tensors["decoder_log_probs"]) - 1
+                raise UserError(
+                    f"utterance '{name}' has {length - 1} labels and had {stored} when its teachers were cached",
+                    expected="the transcripts the teachers' decoders were given",
+                    fix="cache the teachers again",
+                )

@@ -1,0 +1,35 @@
+"""Padding of distributions: uniform, so that it is finite in every loss that reads it by mistake or under a mask."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+
+def padding_mask(lengths: torch.Tensor, frames: int) -> torch.Tensor:
+    """[B, T], true behind the valid frames; `lengths` is [B]."""
+    return torch.arange(frames, device=lengths.device)[None, :] >= lengths[:, None]
+
+
+def fill_padding(log_probs: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Overwrite everything behind the valid frames with the uniform distribution, in place.
+
+    Args:
+        log_probs: [B, T, V].
+        lengths: [B], valid frames.
+    """
+    padding = padding_mask(lengths.to(log_probs.device), log_probs.shape[1])
+    return log_probs.masked_fill_(padding[..., None], -math.log(log_probs.shape[2]))
+
+
+def pad_log_probs(rows: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Stack distributions of several lengths, each [T_b, V], to [B, T, V]; padding is uniform."""
+    value = -math.log(rows[0].shape[1])
+    return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True, padding_value=value)
+
+
+def pad_states(rows: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Stack hidden states of several lengths, each [T_b, D], to [B, T, D]; padding is 0."""
+    return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
