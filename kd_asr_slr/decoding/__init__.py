@@ -1,0 +1,10 @@
+"""From frame scores to label sequences: numpy in, hypotheses out, no torch in the search.
+
+| module | what it does |
+|---|---|
+| `greedy` | best path: collapse repeats, drop blanks |
+| `prefix_beam` | plain CTC prefix beam search over any token set, without a language model |
+| `beam` | beam search through pyctcdecode, with a KenLM n-gram when there is one |
+| `ngram_scorer` | the n-gram's part in that search, and how much of the vocabulary it covers |
+| `log_probs` | the check that what arrives are log-probabilities |
+"""

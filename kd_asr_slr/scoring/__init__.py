@@ -1,0 +1,11 @@
+"""From predictions to numbers: counts per utterance first, every rate a function of their sums. No torch.
+
+| module | what it does |
+|---|---|
+| `alignment` | substitutions, deletions, insertions, hits of one utterance |
+| `rates` | corpus WER and CER, WRA, bootstrap interval, rates per speaker |
+| `protocols` | named ways of counting: normaliser, tokens, alignment costs |
+| `predictions` | prediction rows: join by id, read, write |
+| `score` | one entry of `scores` in a run's results.json |
+| `metrics` | `load_metric`: the `evaluate` modules `wer` and `wra`, loaded offline |
+"""

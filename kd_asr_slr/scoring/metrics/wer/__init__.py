@@ -1,0 +1,1 @@
+"""The metric `wer`, as a module of `evaluate`."""

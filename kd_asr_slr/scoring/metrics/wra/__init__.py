@@ -1,0 +1,1 @@
+"""The metric `wra`, as a module of `evaluate`."""
