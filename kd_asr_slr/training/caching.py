@@ -1,0 +1,75 @@
+"""What the teachers say of the training split, stored once."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from accelerate import PartialState
+from datasets import DatasetDict
+from torch.utils.data import DataLoader, Subset
+from tqdm import tqdm
+
+from kd_asr_slr.arguments import DataArguments, DistillationArguments, TeacherArguments
+from kd_asr_slr.errors import UserError
+from kd_asr_slr.processing.augmentation import check_for_cache
+from kd_asr_slr.processing.collator import Collator
+from kd_asr_slr.teachers.cache import write_cache
+from kd_asr_slr.teachers.pool import TeacherPool
+from kd_asr_slr.teachers.store import StoreWriter
+from kd_asr_slr.training.data import augmentation_of, evaluation_items, training_part
+from kd_asr_slr.training.teaching import manifest_for
+
+
+def cache_teachers(
+    pool: TeacherPool,
+    teaching: TeacherArguments,
+    processor: Any,
+    corpus: DatasetDict,
+    data: DataArguments,
+    training: DistillationArguments,
+) -> str:
+    """Write the missing shards of the store `teacher_cache`, then close it.
+
+    Args:
+        pool: the live teachers.
+        teaching: where and how the targets are stored.
+        processor: the student's.
+        corpus: the splits; the training split is stored.
+        data: names that split.
+        training: batch size, device, and the augmentation the student will use.
+
+    Returns:
+        A sentence for the user: how many utterances were made and how many were there.
+
+    Raises:
+        UserError: if no folder is given, it holds something else, or the student's augmentation changes lengths.
+    """
+    if not teaching.teacher_cache:
+        raise UserError("no folder for the soft targets", fix="set --teacher_cache FOLDER")
+    check_for_cache(augmentation_of(training))
+    state = PartialState()
+    rows = training_part(corpus, data, data.train_split)
+    items = evaluation_items(rows, processor, data, views=pool.views)
+    collate = Collator(processor.input_name)
+    with state.main_process_first():  # one process claims the folder
+        writer = StoreWriter(teaching.teacher_cache, manifest_for(pool, teaching, corpus, data), rows["id"])
+
+    def loader(positions: range) -> DataLoader:
+        return DataLoader(Subset(items, positions), batch_size=training.eval_batch_size, collate_fn=collate)
+
+    pool.to(training.device)
+    missing = writer.missing_shards(state.process_index, state.num_processes)
+    total = sum(len(writer.positions(shard)) for shard in missing)
+    with tqdm(total=total, desc="soft targets", unit="utt", disable=training.disable_tqdm) as bar:
+        made = write_cache(pool, loader, writer, state.process_index, state.num_processes, bar.update)
+    state.wait_for_everyone()
+    if state.is_main_process:
+        writer.finish()
+    state.wait_for_everyone()
+    share = f" (process {state.process_index} of {state.num_processes})" if state.num_processes > 1 else ""
+    shards = math.ceil(len(rows) / teaching.cache_shard_size)
+    return (
+        f"{teaching.teacher_cache}: soft targets of {len(rows)} utterances in {shards} shards; "
+        f"{made} utterances made now{share}"
+    )

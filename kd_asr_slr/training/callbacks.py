@@ -1,0 +1,57 @@
+"""What happens beside the steps: augmentation follows the epoch, a log line a person can read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from kd_asr_slr.processing.dataset import RecogniserDataset
+
+RATES = {"eval_wer", "eval_wra", "valid_frame_ratio"}
+
+
+class EpochCallback(TrainerCallback):
+    """Tells the training dataset its epoch, so that augmentation differs between epochs and repeats after a resume."""
+
+    def __init__(self, dataset: RecogniserDataset) -> None:
+        self.dataset = dataset
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Set the epoch that begins."""
+        self.dataset.set_epoch(round(state.epoch or 0))
+
+
+class LogLineCallback(TrainerCallback):
+    """One line per log entry: epoch, step, loss parts, rates in per cent."""
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Print the line on the main process."""
+        if not state.is_world_process_zero or not logs:
+            return
+        shown = [f"{name} {number_of(name, value)}" for name, value in logs.items() if is_shown(name, value)]
+        if shown:
+            print(f"epoch {logs.get('epoch', 0):5.1f}/{state.num_train_epochs}  " + "  ".join(shown), flush=True)
+
+
+def is_shown(name: str, value: Any) -> bool:
+    """Whether a log entry belongs on the line (speeds and totals do not)."""
+    return isinstance(value, int | float) and (
+        name.startswith("loss") or name in RATES | {"eval_loss", "temperature", "learning_rate"}
+    )
+
+
+def number_of(name: str, value: float) -> str:
+    """The value as it is printed: rates in per cent, small numbers in scientific form."""
+    if name in RATES:
+        return f"{100 * value:.1f} %"
+    return f"{value:.2e}" if 0 < abs(value) < 1e-2 else f"{value:.3f}"

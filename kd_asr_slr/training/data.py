@@ -1,0 +1,163 @@
+"""From data arguments to checked, split and normalised datasets."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset, DatasetDict
+
+from kd_asr_slr.arguments import DataArguments, DistillationArguments, ScoreArguments
+from kd_asr_slr.command_line import as_dict
+from kd_asr_slr.corpora.build import load_corpus
+from kd_asr_slr.corpora.media import check_media, read_audio, read_features
+from kd_asr_slr.corpora.splits import apply_split, filter_speakers
+from kd_asr_slr.errors import UserError
+from kd_asr_slr.processing.augmentation import build_augmentation
+from kd_asr_slr.processing.dataset import RecogniserDataset
+from kd_asr_slr.text import normalise
+
+logger = logging.getLogger(__name__)
+
+
+def load_data(data: DataArguments) -> DatasetDict:
+    """The corpus of a run: loaded, split, restricted to its speakers, with normalised texts and checked media.
+
+    Args:
+        data: which corpus, which speakers, which splits.
+
+    Returns:
+        The splits of the corpus under their own names. The train split keeps all speakers of the policy; use
+        `training_part` for those a run trains on (labels are shared by all of them).
+
+    Raises:
+        UserError: for anything wrong with the manifest, the speakers, the texts or the media.
+    """
+    generated = data.corpus.startswith("synthetic_")
+    corpus = load_corpus(
+        data.corpus,
+        manifest=data.manifest,
+        name=data.corpus_name or (corpus_name(data) if data.corpus == "manifest" else None),
+        root=None if generated else data.data_dir,
+        options=as_dict(data.corpus_options),
+        cache_dir=data.data_dir if generated else None,
+    )
+    corpus = apply_split(corpus, data.split_policy, held_out=data.held_out_speakers)
+    normalise("", data.normaliser)  # an unknown name is named here, not in a worker process
+    corpus = corpus.map(lambda row: {"text": normalise(row["text"], data.normaliser)}, load_from_cache_file=False)
+    if data.media_check != "none":
+        check_media(corpus, level=data.media_check)
+    return corpus
+
+
+def training_part(corpus: DatasetDict, data: DataArguments, split: str) -> Dataset:
+    """One split, restricted to `train_speakers` where they are given (train and dev) or to `test_speakers` (test).
+
+    Raises:
+        UserError: if there is no such split, or nothing is left of it.
+    """
+    if split not in corpus:
+        raise UserError(f"there is no split '{split}' in this corpus", expected=f"one of {', '.join(corpus)}")
+    speakers = data.test_speakers if split == data.test_split else data.train_speakers
+    part = filter_speakers(corpus[split], speakers) if speakers else corpus[split]
+    if len(part) == 0:
+        raise UserError(f"split '{split}' has no utterances of {', '.join(speakers) or 'anyone'}")
+    return part
+
+
+def media_kind(corpus: DatasetDict) -> str:
+    """ "audio" or "features": what the rows of the corpus point at."""
+    columns = next(iter(corpus.values())).column_names
+    return "audio" if "audio" in columns else "features"
+
+
+def media_reader(processor: Any) -> Callable[[Mapping[str, Any]], np.ndarray]:
+    """Row -> waveform [S] at the processor's rate, or frames [T, F]."""
+
+    def read(row: Mapping[str, Any]) -> np.ndarray:
+        if row.get("audio"):
+            return read_audio(row["audio"], processor.sampling_rate)
+        return read_features(row["features"])
+
+    return read
+
+
+def training_items(
+    rows: Dataset, processor: Any, data: DataArguments, training: DistillationArguments, **options: Any
+) -> RecogniserDataset:
+    """The dataset to train on, augmented as the arguments say.
+
+    Args:
+        rows: of the corpus.
+        processor: the student's.
+        data: the bound of the feature cache.
+        training: augmentation and seed.
+        **options: `subsampling` of the student, `views` for teachers with other features.
+    """
+    chosen = augmentation_of(training)
+    augmentation = build_augmentation(chosen, training.seed) if chosen else None
+    return RecogniserDataset(
+        rows, processor, media_reader(processor), augmentation, cache_mb=data.feature_cache_mb, train=True, **options
+    )
+
+
+def augmentation_of(training: DistillationArguments) -> dict[str, Any]:
+    """Name -> options of the augmentations of a run, in their order.
+
+    Raises:
+        UserError: for options of an augmentation that is not used.
+    """
+    options = as_dict(training.augmentation_options)
+    unused = sorted(set(options) - set(training.augmentation))
+    if unused:
+        raise UserError(
+            f"augmentation_options has {', '.join(unused)}", expected="names that --augmentation lists", fix="add them"
+        )
+    return {name: options.get(name) for name in training.augmentation}
+
+
+def evaluation_items(
+    rows: Dataset, processor: Any, data: DataArguments, views: Mapping[str, Any] | None = None
+) -> RecogniserDataset:
+    """The dataset to decode: never augmented, words outside of the vocabulary stay in its references."""
+    return RecogniserDataset(
+        rows, processor, media_reader(processor), views=views, cache_mb=data.feature_cache_mb, train=False
+    )
+
+
+def scored_corpus(config: dict[str, Any], score: ScoreArguments) -> DataArguments:
+    """The data arguments under which a run is scored: its own, or those of another manifest.
+
+    Args:
+        config: the run's resolved configuration.
+        score: what to score; a manifest there replaces the run's corpus.
+    """
+    names = {item.name for item in dataclasses.fields(DataArguments)}
+    data = DataArguments(**{name: value for name, value in config.items() if name in names})
+    if score.manifest:
+        data = dataclasses.replace(
+            data,
+            corpus="manifest",
+            manifest=score.manifest,
+            data_dir=score.data_dir,
+            corpus_name=score.corpus_name,
+            corpus_options=None,
+            split_policy="as_given",
+            held_out_speakers=[],
+            train_speakers=[],
+            test_speakers=[],
+        )
+    elif score.data_dir:
+        data = dataclasses.replace(data, data_dir=score.data_dir)
+    return data
+
+
+def corpus_name(data: DataArguments) -> str:
+    """What a corpus is called in results: as the user says, else the corpus itself, or the manifest's folder."""
+    if data.corpus_name or data.corpus != "manifest":
+        return data.corpus_name or data.corpus
+    return Path(data.data_dir or Path(data.manifest or ".").parent).resolve().name

@@ -1,0 +1,175 @@
+"""From a model and a dataset to hypotheses, and from hypotheses to rates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+from transformers import EvalPrediction, PreTrainedModel
+
+from kd_asr_slr.arguments import ScoreArguments
+from kd_asr_slr.decoding.beam import BeamDecoder, BeamOptions
+from kd_asr_slr.decoding.greedy import collapse
+from kd_asr_slr.errors import UserError
+from kd_asr_slr.models.forward import run_ctc
+from kd_asr_slr.outputs import CTCOutput
+from kd_asr_slr.processing.collator import Collator
+from kd_asr_slr.processing.dataset import RecogniserDataset
+from kd_asr_slr.reporting.run_folder import RunFolder
+from kd_asr_slr.scoring.predictions import Prediction
+from kd_asr_slr.scoring.protocols import get_protocol
+from kd_asr_slr.scoring.rates import wer, wra
+from kd_asr_slr.scoring.score import count_rows, score_predictions
+from kd_asr_slr.training.trainer import IGNORED, best_labels
+
+Decode = Callable[[PreTrainedModel, dict[str, Any], CTCOutput], list[str]]
+
+
+def greedy_decoding(processor: Any) -> Decode:
+    """Best label of every frame, repeats collapsed, blanks dropped."""
+
+    def decode(model: PreTrainedModel, batch: dict[str, Any], output: CTCOutput) -> list[str]:
+        return [text_of_frames(row, processor) for row in best_labels(output).cpu().numpy()]
+
+    return decode
+
+
+def beam_decoding(processor: Any, score: ScoreArguments) -> Decode:
+    """CTC beam search, with an n-gram language model where one is given."""
+    options = BeamOptions(beam_width=score.beam_width, lm_weight=score.lm_weight, word_score=score.word_score)
+    beam = BeamDecoder(processor.tokens, processor.blank_id, kind=kind_of(processor), lm_path=score.lm, options=options)
+
+    def decode(model: PreTrainedModel, batch: dict[str, Any], output: CTCOutput) -> list[str]:
+        log_probs = output.logits.float().log_softmax(-1).cpu().numpy()  # [B, T, V]
+        lengths = output.logit_lengths.tolist()
+        return [beam.decode(row[:length]).text for row, length in zip(log_probs, lengths, strict=True)]
+
+    return decode
+
+
+def attention_decoding(processor: Any, score: ScoreArguments, model: PreTrainedModel) -> Decode:
+    """Greedy generation by the model's decoder.
+
+    Raises:
+        UserError: if the model has no decoder.
+    """
+    if not getattr(model.config, "has_decoder", False):
+        raise UserError(
+            f"the model ({model.config.model_type}) has no attention decoder", fix="set --decoder greedy or beam"
+        )
+
+    def decode(model: PreTrainedModel, batch: dict[str, Any], output: CTCOutput) -> list[str]:
+        ids = model.generate(
+            batch["input_values"], attention_mask=batch["attention_mask"], max_new_tokens=score.max_length
+        )
+        return [processor.decode_labels(row) for row in ids.tolist()]
+
+    return decode
+
+
+def build_decoding(score: ScoreArguments, processor: Any, model: PreTrainedModel) -> Decode:
+    """The decoder that `score.decoder` names."""
+    if score.decoder == "beam":
+        return beam_decoding(processor, score)
+    if score.decoder == "attention":
+        return attention_decoding(processor, score, model)
+    return greedy_decoding(processor)
+
+
+def predict(
+    model: PreTrainedModel, dataset: RecogniserDataset, collator: Collator, decode: Decode, batch_size: int
+) -> list[Prediction]:
+    """Decode a dataset in its own order.
+
+    Args:
+        model: in any mode; it is left in evaluation mode.
+        dataset: of evaluation items.
+        collator: makes batches of them.
+        decode: from a model, a batch and its output to one text per utterance.
+        batch_size: utterances a forward pass.
+
+    Returns:
+        One prediction per utterance, with its reference text.
+    """
+    model.eval()
+    predictions: list[Prediction] = []
+    for batch in batches(dataset, collator, batch_size):
+        moved = {key: value.to(model.device) if torch.is_tensor(value) else value for key, value in batch.items()}
+        with torch.inference_mode():
+            output = run_ctc(model, moved)
+            texts = decode(model, moved, output)
+        for utterance, text in zip(batch["ids"], texts, strict=True):
+            row = dataset.rows[len(predictions)]
+            if row["id"] != utterance:
+                raise ValueError(f"utterance {utterance} where {row['id']} was expected")
+            predictions.append(prediction_of(row, text))
+    return predictions
+
+
+def batches(dataset: RecogniserDataset, collator: Collator, batch_size: int) -> Iterator[dict[str, Any]]:
+    """The dataset in its own order, in batches."""
+    yield from DataLoader(dataset, batch_size=batch_size, shuffle=False, collate_fn=collator)
+
+
+def text_of_frames(frames: np.ndarray, processor: Any) -> str:
+    """The text of one utterance's best labels [T]; frames of -100 lie beyond its end."""
+    return processor.decode_labels(collapse(frames[frames != IGNORED], processor.blank_id))
+
+
+class DevMetrics:
+    """`compute_metrics` of the trainer: WER and WRA of greedy decoding against the texts of the dev split.
+
+    Texts, not label ids, are the references: a word outside of the vocabulary stays an error.
+
+    Args:
+        dataset: the evaluation dataset, in the order it is predicted.
+        processor: from label ids to text.
+    """
+
+    def __init__(self, dataset: RecogniserDataset, processor: Any) -> None:
+        self.dataset = dataset
+        self.processor = processor
+
+    def __call__(self, evaluation: EvalPrediction) -> dict[str, float]:
+        frames = np.asarray(evaluation.predictions)  # [N, T]
+        if len(frames) != len(self.dataset):
+            raise ValueError(f"{len(frames)} predictions for {len(self.dataset)} utterances")
+        predictions = [
+            prediction_of(self.dataset.rows[index], text_of_frames(best, self.processor))
+            for index, best in enumerate(frames)
+        ]
+        return rates(predictions)
+
+
+def rates(predictions: Sequence[Prediction]) -> dict[str, float]:
+    """WER and WRA of predictions, as fractions."""
+    counts = count_rows(predictions, get_protocol("words"), "dev")
+    return {"wer": wer(counts), "wra": wra(counts)}
+
+
+def score_split(
+    folder: RunFolder,
+    predictions: Sequence[Prediction],
+    split: str,
+    decoder: str,
+    lm: str | None = None,
+    protocol: str = "words",
+) -> dict[str, Any]:
+    """Score predictions and write both, predictions and scores, into the run folder; returns the entry of `scores`."""
+    score = score_predictions(predictions, split=split, decoder=decoder, lm=lm, protocol=protocol)
+    folder.write_predictions(split, predictions, decoder)
+    folder.add_scores(score)
+    return score
+
+
+def prediction_of(row: Mapping[str, Any], hypothesis: str) -> Prediction:
+    """A row of `predictions-<split>.jsonl`."""
+    return Prediction(id=row["id"], speaker=row["speaker"], reference=row["text"], hypothesis=hypothesis)
+
+
+def kind_of(processor: Any) -> str:
+    """ "words" or "characters": how the beam search puts labels together. Foreign tokenizers spell characters."""
+    return getattr(processor.tokenizer, "kind", "characters")

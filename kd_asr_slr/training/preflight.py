@@ -1,0 +1,256 @@
+"""What is checked before the first step, so that two days of training do not end in what one batch would have shown."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+from typing import Any
+
+import torch
+from datasets import DatasetDict
+from tqdm import tqdm
+
+from kd_asr_slr.arguments import DataArguments, TeacherArguments
+from kd_asr_slr.decoding.greedy import collapse
+from kd_asr_slr.errors import UserError, raise_all
+from kd_asr_slr.processing.augmentation import check_for_cache
+from kd_asr_slr.processing.dataset import RecogniserDataset
+from kd_asr_slr.processing.feasibility import ctc_frames_needed
+from kd_asr_slr.teachers.cached import CachedTeachers
+from kd_asr_slr.teachers.diagnosis import diagnose
+from kd_asr_slr.teachers.fingerprints import vocabulary_difference
+from kd_asr_slr.teachers.pool import TeacherPool
+from kd_asr_slr.training.data import augmentation_of, evaluation_items
+from kd_asr_slr.training.evaluation import batches, prediction_of, rates
+from kd_asr_slr.training.session import subsampling_of
+from kd_asr_slr.training.teaching import dev_wer_of
+from kd_asr_slr.training.trainer import DistillationTrainer
+
+logger = logging.getLogger(__name__)
+
+FRAME_RATE_TOLERANCE = 1e-6
+COLLAPSED_BLANK_RATIO = 0.999
+
+
+def preflight(
+    trainer: DistillationTrainer,
+    processor: Any,
+    corpus: DatasetDict,
+    data: DataArguments,
+    teaching: TeacherArguments | None = None,
+) -> None:
+    """Check a run: labels, teachers against student, the combined target, one batch. All problems at once.
+
+    Args:
+        trainer: of the run, not yet started.
+        processor: the student's.
+        corpus: its splits.
+        data: which of them is tuned on.
+        teaching: who teaches; None for a run on labels only.
+
+    Raises:
+        UserError: listing what would go wrong.
+    """
+    problems = label_problems(trainer.train_dataset, trainer)
+    if trainer.teachers is not None and teaching is not None:
+        problems += teacher_problems(trainer, processor, teaching)
+    raise_all(problems, "preflight")
+    if isinstance(trainer.teachers, TeacherPool) and trainer.args.preflight_batches:
+        check_combined_target(trainer, processor, corpus, data)
+    check_one_batch(trainer)
+
+
+def label_problems(items: RecogniserDataset, trainer: DistillationTrainer, listed: int = 5) -> list[str]:
+    """Training utterances with labels outside of the vocabulary, or with fewer output frames than CTC needs."""
+    output_length = subsampling_of(trainer.model)
+    unreadable, short = [], []
+    for index in tqdm(range(len(items)), desc="labels", disable=trainer.args.disable_tqdm, leave=False):
+        try:
+            labels = items.labels_of(index)
+        except UserError as error:
+            unreadable.append(str(error))
+            continue
+        frames, needed = output_length(items.length_of(index)), ctc_frames_needed(labels)
+        if frames < needed:
+            short.append(f"'{items.rows[index]['id']}' ({frames} frames, {needed} needed)")
+    problems = unreadable[:listed]
+    if len(unreadable) > listed:
+        problems.append(f"and {len(unreadable) - listed} more utterances like these")
+    if short:
+        shown = ", ".join(short[:listed]) + (f" and {len(short) - listed} more" if len(short) > listed else "")
+        problems.append(
+            f"{len(short)} training utterances are too short for their labels after the model's subsampling: {shown}; "
+            "take them out of the training split, or use a model with less subsampling"
+        )
+    return problems
+
+
+def teacher_problems(trainer: DistillationTrainer, processor: Any, teaching: TeacherArguments) -> list[str]:
+    """What keeps these teachers from teaching this student."""
+    teachers = trainer.teachers
+    problems = []
+    difference = vocabulary_difference(
+        teachers.tokens, teachers.blank_id, processor.tokens, processor.blank_id, "the teachers", "the student"
+    )
+    if difference:
+        problems.append(f"vocabularies differ: {difference}; build the student with --vocabulary TEACHER_RUN")
+    problems += _missing_needs(trainer)
+    if trainer.args.rate_matching == "equal" and abs(teachers.frame_seconds / trainer.frame_seconds - 1) > 1e-6:
+        problems.append(
+            f"the teachers have a frame every {teachers.frame_seconds:g} s and the student every "
+            f"{trainer.frame_seconds:g} s; expected one frame rate, or --rate_matching resample"
+        )
+    if isinstance(teachers, CachedTeachers):
+        problems += _cache_problems(trainer)
+    else:
+        problems += _unknown_speakers(trainer, teaching)
+    return problems + worse_teachers(teaching, teachers)
+
+
+def _missing_needs(trainer: DistillationTrainer) -> list[str]:
+    """Losses that need what the teachers, or the student, do not give."""
+    given = set(trainer.teachers.provides)
+    if getattr(trainer.model.config, "has_decoder", False):
+        given.add("decoder_logits")
+    return [
+        f"loss '{item.name}' needs {', '.join(sorted(item.loss.needs - given))}; teachers and student give "
+        f"{', '.join(sorted(given))}"
+        for item in trainer.losses
+        if item.loss.needs - given
+    ]
+
+
+def _cache_problems(trainer: DistillationTrainer) -> list[str]:
+    problems = []
+    try:
+        check_for_cache(augmentation_of(trainer.args))
+    except UserError as error:
+        problems.append(str(error))
+    absent = trainer.teachers.reader.missing([row["id"] for row in trainer.train_dataset.rows])
+    if absent:
+        problems.append(f"{len(absent)} training utterances are not in the cached targets, e.g. '{absent[0]}'")
+    return problems
+
+
+def _unknown_speakers(trainer: DistillationTrainer, teaching: TeacherArguments) -> list[str]:
+    if teaching.aggregation != "route" or teaching.unknown_speaker != "error":
+        return []
+    unknown = trainer.teachers.unknown_speakers(trainer.train_dataset.rows["speaker"])
+    if not unknown:
+        return []
+    return [
+        f"no teacher is bound to {', '.join(unknown)}; bind one (--teachers SPEAKER=FOLDER), leave these speakers out "
+        "(--train_speakers), or say what happens (--unknown_speaker generalist, logprob_mean or skip)"
+    ]
+
+
+def worse_teachers(teaching: TeacherArguments, teachers: Any) -> list[str]:
+    """Teachers whose dev WER is worse than the baseline's on the same speakers: distilling from them cannot help.
+
+    Args:
+        teaching: names the baseline run, if there is one.
+        teachers: live or cached; a cached target is judged by the run folders that are given with it.
+    """
+    if not teaching.baseline_run or teaching.allow_worse_teacher:
+        return []
+    problems = []
+    for teacher in getattr(teachers, "teachers", []):
+        speaker = next(iter(teacher.speakers)) if len(teacher.speakers) == 1 else None
+        baseline = dev_wer_of(teaching.baseline_run, speaker)
+        if baseline is not None and teacher.dev_wer is not None and teacher.dev_wer > baseline:
+            problems.append(
+                f"teacher {teacher.name} has {100 * teacher.dev_wer:.2f} % WER on dev and the student's baseline "
+                f"{teaching.baseline_run} {100 * baseline:.2f} %; a worse teacher cannot help: take a better one, "
+                f"distil from the baseline itself (self-distillation: --teachers {teaching.baseline_run}), "
+                "or go on with --allow_worse_teacher true"
+            )
+    return problems
+
+
+@torch.no_grad()
+def check_combined_target(
+    trainer: DistillationTrainer, processor: Any, corpus: DatasetDict, data: DataArguments
+) -> dict[str, float]:
+    """Decode what the teachers say together, greedily, on a few dev batches.
+
+    A mean of teachers that do not know a speaker collapses to blanks; here that shows in seconds.
+
+    Raises:
+        UserError: if the combined target is blank nearly everywhere.
+    """
+    items = dev_items(trainer, processor, corpus, data)
+    heard = list(
+        itertools.islice(
+            batches(items, trainer.data_collator, trainer.args.eval_batch_size), trainer.args.preflight_batches
+        )
+    )
+    numbers = diagnose(trainer.teachers, heard)
+    predictions = []
+    for batch in heard:
+        signal = trainer.teachers.signal({**batch})
+        for row, frames in enumerate(signal.lengths.tolist()):
+            best = signal.log_probs[row, :frames].argmax(-1).cpu().numpy()
+            text = processor.decode_labels(collapse(best, processor.blank_id))
+            predictions.append(prediction_of(items.rows[len(predictions)], text))
+    numbers |= rates(predictions)
+    logger.info(
+        "combined target on %d dev utterances: WER %.1f %%, blank in %.1f %% of the frames, teachers agree on %.1f %%",
+        len(predictions),
+        100 * numbers["wer"],
+        100 * numbers["blank_ratio"],
+        100 * numbers["teacher_agreement"],
+    )
+    if numbers["blank_ratio"] > COLLAPSED_BLANK_RATIO and not math.isclose(numbers["wer"], 0.0):
+        raise UserError(
+            f"the combined target has collapsed: blank in {100 * numbers['blank_ratio']:.1f} % of the frames, "
+            f"{100 * numbers['wer']:.1f} % WER when decoded on dev",
+            expected="a target that says something",
+            fix="let each teacher speak for its own speaker (--aggregation route), or use teachers that know them all",
+        )
+    return numbers
+
+
+def dev_items(
+    trainer: DistillationTrainer, processor: Any, corpus: DatasetDict, data: DataArguments
+) -> RecogniserDataset:
+    """The dev split with the teachers' views of it, restricted to speakers that may be asked about."""
+    rows = trainer.eval_dataset.rows
+    pool = trainer.teachers
+    unknown = pool.unknown_speakers(rows["speaker"]) if pool.settings.name == "route" else []
+    if unknown and pool.settings.unknown_speaker == "error":
+        known = [index for index, speaker in enumerate(rows["speaker"]) if speaker not in set(unknown)]
+        rows = rows.select(known)
+    return evaluation_items(rows, processor, data, views=getattr(pool, "views", {}))
+
+
+def check_one_batch(trainer: DistillationTrainer) -> None:
+    """One batch through forward, every loss and backward; nothing of it stays: neither gradients nor random state.
+
+    Raises:
+        UserError: if a loss or a gradient is not finite.
+    """
+    model = trainer.model
+    items = [trainer.train_dataset[index] for index in range(min(2, len(trainer.train_dataset)))]
+    batch = trainer._prepare_inputs(trainer.data_collator(items))
+    kept = {name: value.clone() for name, value in model.named_buffers()}
+    with torch.random.fork_rng(enabled=True):
+        model.train()
+        loss = trainer.compute_loss(model, batch)
+        loss.backward()
+    bad = [
+        name for name, value in model.named_parameters() if value.grad is not None and not value.grad.isfinite().all()
+    ]
+    finite = bool(loss.isfinite())
+    model.zero_grad(set_to_none=True)
+    with torch.no_grad():
+        for name, value in model.named_buffers():
+            value.copy_(kept[name])
+    trainer.forget_parts()
+    if not finite or bad:
+        raise UserError(
+            f"the loss of a first batch is {float(loss.detach()):g}"
+            + (f" and the gradient of {bad[0]} is not finite" if bad else ""),
+            expected="finite numbers",
+            fix="check features and labels of " + ", ".join(batch["ids"]),
+        )

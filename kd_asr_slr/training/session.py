@@ -1,0 +1,250 @@
+"""One run from its folder to its results: open, build the trainer, train (or take up again), finish."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from datasets import DatasetDict, disable_progress_bars
+from transformers import EarlyStoppingCallback, PreTrainedModel, PrinterCallback
+from transformers.utils import logging as transformers_logging
+
+from kd_asr_slr.arguments import DataArguments, DistillationArguments, ScoreArguments
+from kd_asr_slr.errors import UserError
+from kd_asr_slr.losses.hidden import HiddenProjections, build_projections
+from kd_asr_slr.losses.settings import LossSettings
+from kd_asr_slr.losses.table import build_losses
+from kd_asr_slr.models.auto import frame_ratio
+from kd_asr_slr.models.forward import lengths_after, run_ctc
+from kd_asr_slr.processing.collator import Collator
+from kd_asr_slr.reporting.curves import write_curves
+from kd_asr_slr.reporting.model_card import write_model_card
+from kd_asr_slr.reporting.run_folder import RunFolder
+from kd_asr_slr.training.callbacks import EpochCallback, LogLineCallback
+from kd_asr_slr.training.data import corpus_name, evaluation_items, training_items, training_part
+from kd_asr_slr.training.evaluation import DevMetrics, build_decoding, predict, score_split
+from kd_asr_slr.training.settings import label_settings, loss_settings, temperature_schedule
+from kd_asr_slr.training.trainer import DistillationTrainer
+
+logger = logging.getLogger(__name__)
+
+# Where a run is written, watched or spread over machines does not make it another run.
+VOLATILE = frozenset(
+    (
+        *("output_dir", "overwrite_output_dir", "resume_from_checkpoint", "save_total_limit", "run_name"),
+        *("media_check", "feature_cache_mb", "preflight_batches", "expected_processes"),
+        *("logging_steps", "logging_first_step", "logging_strategy", "log_level", "log_level_replica"),
+        *("disable_tqdm", "report_to", "use_cpu", "local_rank", "ddp_timeout"),
+        *("dataloader_num_workers", "dataloader_pin_memory", "dataloader_persistent_workers"),
+        *("dataloader_prefetch_factor", "push_to_hub", "hub_token", "hub_model_id", "hub_private_repo"),
+    )
+)
+
+
+class Session:
+    """A run folder while a recipe works on it.
+
+    Attributes:
+        folder: the run folder.
+        finished: whether this very run has been finished before; there is nothing left to do.
+    """
+
+    def __init__(self, folder: RunFolder, recipe: str, config: dict[str, Any], overwrite: bool) -> None:
+        self.folder = folder
+        self.recipe = recipe
+        self.config = config
+        self.overwrite = overwrite
+        self.finished = folder.status(config, VOLATILE, recipe=recipe, overwrite=overwrite) == "finished"
+
+    def claim(self) -> Path | None:
+        """Take the folder, now that everything has been checked; the checkpoint to go on from, if there is one."""
+        state = PartialState()
+        if state.is_main_process:
+            self.folder.claim(self.config, VOLATILE, recipe=self.recipe, overwrite=self.overwrite)
+        state.wait_for_everyone()
+        return self.folder.last_checkpoint()
+
+
+@contextlib.contextmanager
+def open_run(training: DistillationArguments, recipe: str, config: dict[str, Any]) -> Iterator[Session]:
+    """Open the run folder of a recipe; nothing is written before `train`, so a refused run leaves nothing behind.
+
+    Args:
+        training: names the folder.
+        recipe: "train" or "distill".
+        config: the resolved configuration (see `command_line.resolved`).
+
+    Raises:
+        UserError: if the folder belongs to another run, or the number of processes is not the expected one.
+    """
+    announce(training)
+    folder = Path(training.output_dir)
+    existed = folder.exists()
+    session = Session(RunFolder(folder), recipe, config, training.overwrite_output_dir)
+    if session.finished:
+        print(f"{folder} holds this run already, finished; nothing to do (start again: --overwrite_output_dir true)")
+    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(folder / "tensorboard"))
+    try:
+        yield session
+    except UserError:
+        if not existed and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()  # the trainer makes the empty folder before anything is checked
+        raise
+
+
+def announce(training: DistillationArguments) -> None:
+    """What every recipe does first: log lines on stderr, no progress bars outside of a terminal, the right number of
+    processes.
+
+    Raises:
+        UserError: if the number of processes is not the expected one.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for noisy in ("httpx", "matplotlib", "fsspec", "datasets", "torch", "accelerate"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    transformers_logging.set_verbosity_error()
+    training.disable_tqdm = training.disable_tqdm or not sys.stderr.isatty()
+    if training.disable_tqdm:
+        disable_progress_bars()
+        transformers_logging.disable_progress_bar()
+    training.dataloader_pin_memory = training.dataloader_pin_memory and torch.cuda.is_available()
+    check_world_size(training)
+
+
+def described(teachers: Any) -> dict[str, Any]:
+    """Teachers and aggregation as results.json has them."""
+    if teachers is None:
+        return {"teachers": []}
+    description = teachers.describe()
+    generalist = [description["generalist"]] if description["generalist"] else []
+    return {"teachers": description["teachers"] + generalist, "aggregation": description["aggregation"]}
+
+
+def check_world_size(training: DistillationArguments) -> None:
+    """Refuse a run on another number of processes than its configuration was made for.
+
+    Raises:
+        UserError: naming both numbers and the command that starts the expected one.
+    """
+    expected, found = training.expected_processes, training.world_size
+    if expected is not None and expected != found:
+        raise UserError(
+            f"the configuration expects {expected} processes and {found} is running"
+            if found == 1
+            else f"the configuration expects {expected} processes and {found} are running",
+            expected="as many processes as the configuration says (the batch size depends on it)",
+            fix=f"on CPUs, accelerate starts a single process whatever --num_processes says: type "
+            f"ACCELERATE_USE_CPU=1 torchrun --nproc_per_node {expected} recipes/...; or change --expected_processes",
+        )
+
+
+def build_trainer(
+    student: PreTrainedModel,
+    processor: Any,
+    corpus: DatasetDict,
+    data: DataArguments,
+    training: DistillationArguments,
+    teachers: Any = None,
+) -> DistillationTrainer:
+    """The trainer of a run: datasets, losses, schedules, callbacks.
+
+    Raises:
+        UserError: for anything wrong with the losses, the schedule, the labels or the augmentation.
+    """
+    views = getattr(teachers, "views", {})
+    rows = training_part(corpus, data, data.train_split)
+    train_set = training_items(rows, processor, data, training, views=views, subsampling=subsampling_of(student))
+    dev_set = evaluation_items(training_part(corpus, data, data.dev_split), processor, data)
+    collator = Collator(processor.input_name)
+    settings = loss_settings(training)
+    frame_seconds = processor.frame_seconds * frame_ratio(student)
+    projections = projections_for(settings, student, teachers, collator([train_set[0]]))
+    known = {"blank_id": processor.blank_id, "eos_id": getattr(processor.tokenizer, "eos_id", None)}
+    callbacks = [EpochCallback(train_set), LogLineCallback()]
+    if training.early_stopping_patience:
+        callbacks.append(EarlyStoppingCallback(training.early_stopping_patience, training.early_stopping_min_delta))
+    trainer = DistillationTrainer(
+        model=student,
+        args=training,
+        train_dataset=train_set,
+        eval_dataset=dev_set,
+        data_collator=collator,
+        processing_class=processor,
+        compute_metrics=DevMetrics(dev_set, processor),
+        callbacks=callbacks,
+        losses=build_losses(settings, **known, frame_seconds=frame_seconds, projections=projections),
+        evaluation_losses=build_losses(label_settings(settings), **known),
+        teachers=teachers,
+        temperature=temperature_schedule(training),
+        frame_seconds=frame_seconds,
+        projections=projections,
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def subsampling_of(student: PreTrainedModel) -> Callable[[int], int]:
+    """From input frames to output frames, by the student's own length function."""
+
+    def output_frames(frames: int) -> int:
+        return int(lengths_after(student, torch.tensor([frames]))[0])
+
+    return output_frames
+
+
+def projections_for(
+    settings: LossSettings, student: PreTrainedModel, teachers: Any, batch: dict[str, Any]
+) -> HiddenProjections | None:
+    """The projections that hidden-state matching needs, their widths seen on one batch; None without that loss."""
+    if teachers is None or not (settings.gamma > 0 and settings.feature_losses):
+        return None
+    layers = sorted(set(settings.layer_map.values()))
+    with torch.no_grad():
+        student_states = run_ctc(student.eval(), batch, output_hidden_states=True).hidden_states
+        teacher_states = teachers.signal(batch, hidden_layers=tuple(layers)).hidden_states
+    widths = [0] * (max(teacher_states) + 1)
+    for layer, states in teacher_states.items():
+        widths[layer] = states.shape[-1]
+    return build_projections([states.shape[-1] for states in student_states], widths, settings.layer_map)
+
+
+def train(trainer: DistillationTrainer, session: Session) -> None:
+    """Train from the start, or from the last checkpoint of a run that was killed."""
+    checkpoint = session.claim()
+    if checkpoint is not None:
+        logger.info("taking up the run again from %s", checkpoint)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+
+
+def finish(
+    trainer: DistillationTrainer, session: Session, *, processor: Any, corpus: DatasetDict, data: DataArguments
+) -> None:
+    """Save the best student, score dev and test greedily, draw the curves, write the card, mark the run finished."""
+    trainer.save_model()
+    if trainer.is_world_process_zero():
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        folder = session.folder
+        folder.write_results(
+            model_type=model.config.model_type,
+            parameters=model.num_parameters(),
+            bytes=sum(file.stat().st_size for file in folder.path.glob("*.safetensors")),
+            corpus=corpus_name(data),
+            seed=trainer.args.seed,
+            **described(trainer.teachers),
+        )
+        decode = build_decoding(ScoreArguments(), processor, model)
+        for split in (data.dev_split, data.test_split):
+            items = evaluation_items(training_part(corpus, data, split), processor, data)
+            predictions = predict(model, items, trainer.data_collator, decode, trainer.args.eval_batch_size)
+            score_split(folder, predictions, split, "greedy")
+        write_curves(folder)
+        write_model_card(folder)
+        folder.finish()
+    PartialState().wait_for_everyone()

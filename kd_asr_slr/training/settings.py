@@ -1,0 +1,59 @@
+"""From the flat arguments of a run to the settings of the rooms that use them."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+
+from kd_asr_slr.arguments import DistillationArguments, TeacherArguments
+from kd_asr_slr.command_line import as_dict
+from kd_asr_slr.losses.schedules import TemperatureSchedule
+from kd_asr_slr.losses.settings import LossSettings
+from kd_asr_slr.teachers.aggregation import AggregationSettings
+
+logger = logging.getLogger(__name__)
+
+
+def loss_settings(training: DistillationArguments) -> LossSettings:
+    """The losses of a run. A run without label loss is announced: it can only become what its teachers are."""
+    settings = LossSettings(
+        alpha=training.alpha,
+        beta=training.beta,
+        gamma=training.gamma,
+        soft_losses=training.soft_losses,
+        hard_losses=training.hard_losses,
+        feature_losses=training.feature_losses,
+        ctc_share=training.ctc_share,
+        frame_selection=training.frame_selection,
+        blank_threshold=training.blank_threshold,
+        neighbours=training.neighbours,
+        drop_blank_class=training.drop_blank_class,
+        rate_matching=training.rate_matching,
+        layer_map=as_dict(training.layer_map),
+        hidden_distance=training.hidden_distance,
+        label_smoothing=training.decoder_label_smoothing,
+    )
+    if settings.is_pure_kd:
+        logger.warning("PURE KD: no label loss (beta is 0); the student learns nothing that its teachers do not say")
+    return settings
+
+
+def label_settings(settings: LossSettings) -> LossSettings:
+    """The label losses of a run alone, at weight 1; CTC where the run has none."""
+    return dataclasses.replace(settings, alpha=0.0, beta=1.0, gamma=0.0, hard_losses=settings.hard_losses or ("ctc",))
+
+
+def temperature_schedule(training: DistillationArguments) -> TemperatureSchedule:
+    """The temperature of the soft losses by epoch."""
+    return TemperatureSchedule(training.temperature, as_dict(training.temperature_milestones))
+
+
+def aggregation_settings(teaching: TeacherArguments) -> AggregationSettings:
+    """How several teachers become one."""
+    return AggregationSettings(
+        name=teaching.aggregation,
+        unknown_speaker=teaching.unknown_speaker,
+        generalist_weight=teaching.generalist_weight,
+        weighting_temperature=teaching.weighting_temperature,
+        gate_temperature=teaching.gate_temperature,
+    )

@@ -1,0 +1,103 @@
+"""The student and its processor: built from arguments, or taken over from a run or a hub name."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+from datasets import DatasetDict
+from transformers import PreTrainedModel, set_seed
+
+from kd_asr_slr.arguments import DataArguments, ModelArguments
+from kd_asr_slr.command_line import as_dict
+from kd_asr_slr.corpora.media import read_features
+from kd_asr_slr.errors import UserError, raise_all
+from kd_asr_slr.models.auto import MODELS, build_model, load_model, takes_waveform
+from kd_asr_slr.processing.auto import load_processor
+from kd_asr_slr.processing.sign import SignFeatureExtractor, SignProcessor
+from kd_asr_slr.processing.speech import SpeechFeatureExtractor, SpeechProcessor
+from kd_asr_slr.processing.tokenization import LabelTokenizer
+from kd_asr_slr.training.data import media_kind
+
+
+def build_processor(model: ModelArguments, data: DataArguments, corpus: DatasetDict) -> Any:
+    """The features and labels of a run.
+
+    A model that starts from a run folder or hub name brings its own processor. Otherwise the labels are those of the
+    whole train split (whatever `train_speakers` says, so that speaker teachers share them), or of `vocabulary`; the
+    features follow from the corpus and the model, and statistics of raw features are fitted on the train split.
+
+    Raises:
+        UserError: if features and corpus do not belong together, or the vocabulary cannot be read.
+    """
+    if model.model not in MODELS:
+        return load_processor(model.model, revision=model.model_revision)
+    tokenizer = build_tokenizer(model, data, corpus)
+    options = as_dict(model.feature_options)
+    if media_kind(corpus) == "audio":
+        kind = model.features or ("waveform" if takes_waveform(model.model) else "log_mel")
+        return SpeechProcessor(_extractor(SpeechFeatureExtractor, {"kind": kind, **options}), tokenizer)
+    if takes_waveform(model.model):
+        raise UserError(f"model '{model.model}' takes audio and this corpus has features", fix="set --model bilstm")
+    extractor = _extractor(SignFeatureExtractor, {"layout": model.features or "raw", **options})
+    if extractor.needs_fitting:
+        extractor.fit(read_features(path) for path in corpus[data.train_split]["features"])
+    return SignProcessor(extractor, tokenizer)
+
+
+def build_tokenizer(model: ModelArguments, data: DataArguments, corpus: DatasetDict) -> LabelTokenizer:
+    """The labels of a run: from a run folder, a word list, or the train split.
+
+    Raises:
+        UserError: if `vocabulary` is neither a run folder nor a readable word list.
+    """
+    specials = MODELS[model.model].has_decoder
+    if model.vocabulary is None:
+        texts = corpus[data.train_split]["text"]
+    elif Path(model.vocabulary).is_dir():
+        return load_processor(model.vocabulary).tokenizer
+    elif Path(model.vocabulary).is_file():
+        texts = Path(model.vocabulary).read_text(encoding="utf-8").splitlines()
+    else:
+        raise UserError(f"there is no vocabulary {model.vocabulary}", expected="a run folder, or a word list")
+    return LabelTokenizer.from_texts(texts, kind=model.tokenizer_kind, decoder_specials=specials)
+
+
+def build_student(model: ModelArguments, processor: Any, seed: int) -> PreTrainedModel:
+    """The network of a run, from the seed alone.
+
+    Args:
+        model: which network, from which weights.
+        processor: its features and labels.
+        seed: of its initial weights.
+
+    Raises:
+        UserError: for an unknown option, weights that cannot be read, or labels that do not fit the weights.
+    """
+    set_seed(seed)
+    options = as_dict(model.model_options)
+    if model.model not in MODELS:
+        if options:
+            raise UserError(
+                f"model_options {sorted(options)} are given, but the model starts from {model.model}",
+                fix="leave out --model_options, or name a model type to build",
+            )
+        return load_model(model.model, revision=model.model_revision)
+    tokenizer = processor.tokenizer
+    fixed = {"vocab_size": len(tokenizer.tokens), "pad_token_id": tokenizer.blank_id}
+    if MODELS[model.model].has_decoder:
+        fixed |= {"bos_token_id": tokenizer.bos_id, "eos_token_id": tokenizer.eos_id}
+    if not takes_waveform(model.model):
+        fixed["input_size"] = processor.feature_size
+    return build_model(model.model, options, **fixed)
+
+
+def _extractor(cls: type, options: dict[str, Any]) -> Any:
+    """A feature extractor; transformers would swallow an option it does not know."""
+    known = [name for name, item in inspect.signature(cls).parameters.items() if item.kind is not item.VAR_KEYWORD]
+    unknown = [name for name in options if name not in known]
+    raise_all(
+        [f"unknown option '{name}'; expected one of {', '.join(known)}" for name in unknown], "the feature options"
+    )
+    return cls(**options)

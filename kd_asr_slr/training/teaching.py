@@ -1,0 +1,137 @@
+"""Teachers from arguments: live ones, or the soft targets that were cached from them."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from datasets import DatasetDict
+
+from kd_asr_slr.arguments import DataArguments, TeacherArguments
+from kd_asr_slr.corpora.splits import list_speakers, resolve_speakers
+from kd_asr_slr.errors import UserError, raise_all
+from kd_asr_slr.models.auto import load_model
+from kd_asr_slr.processing.auto import load_processor
+from kd_asr_slr.reporting.run_folder import RunFolder
+from kd_asr_slr.teachers.cached import CachedTeachers
+from kd_asr_slr.teachers.frozen import FrozenTeacher
+from kd_asr_slr.teachers.manifest import fingerprint_of_texts, manifest_of, require_match
+from kd_asr_slr.teachers.pool import TeacherPool
+from kd_asr_slr.teachers.store import StoreReader
+from kd_asr_slr.training.data import corpus_name, training_part
+from kd_asr_slr.training.settings import aggregation_settings
+
+logger = logging.getLogger(__name__)
+
+
+def build_teachers(
+    teaching: TeacherArguments, processor: Any, corpus: DatasetDict, data: DataArguments
+) -> TeacherPool | CachedTeachers:
+    """The teachers of a run: the cache where `teacher_cache` is given, live ones otherwise.
+
+    A cache is compared with the teachers, where they are given too, and with the training split.
+
+    Args:
+        teaching: who teaches.
+        processor: the student's.
+        corpus: the splits of the run.
+        data: which of them is trained on.
+
+    Raises:
+        UserError: if a teacher cannot be read, teachers do not agree, or the cache was made for something else.
+    """
+    if not teaching.teacher_cache:
+        return build_pool(teaching, processor, corpus)
+    reader = StoreReader(teaching.teacher_cache)
+    part = training_part(corpus, data, data.train_split)
+    expected: Any = {
+        "ids": fingerprint_of_texts(part["id"]),
+        "count": len(part),
+        "tokens": processor.tokenizer.tokens,
+        "blank_id": processor.tokenizer.blank_id,
+    }
+    if teaching.teachers:
+        pool = build_pool(teaching, processor, corpus)
+        expected = manifest_for(pool, teaching, corpus, data)
+    require_match(teaching.teacher_cache, reader.manifest, expected)
+    return CachedTeachers(reader)
+
+
+def manifest_for(pool: TeacherPool, teaching: TeacherArguments, corpus: DatasetDict, data: DataArguments) -> Any:
+    """What a cache of these teachers over the training split says of itself."""
+    part = training_part(corpus, data, data.train_split)
+    return manifest_of(
+        pool,
+        corpus=corpus_name(data),
+        ids=part["id"],
+        transcripts=part["text"],
+        dtype=teaching.cache_dtype,
+        shard_size=teaching.cache_shard_size,
+        hidden_layers=teaching.cache_hidden_layers,
+    )
+
+
+def build_pool(teaching: TeacherArguments, processor: Any, corpus: DatasetDict) -> TeacherPool:
+    """The live teachers.
+
+    Raises:
+        UserError: if a folder is no trained run, a speaker is unknown, or the teachers do not agree.
+    """
+    if not teaching.teachers:
+        raise UserError("no teachers are given", fix="set --teachers FOLDER [FOLDER ...]")
+    known = list_speakers(corpus)
+    bindings = [_split_binding(entry) for entry in teaching.teachers]
+    raise_all(_unreadable(path for _, path in bindings), "the teachers")
+    teachers = [
+        load_teacher(path, resolve_speakers([speaker], known) if speaker else [], teaching, processor)
+        for speaker, path in bindings
+    ]
+    generalist = load_teacher(teaching.generalist, [], teaching, processor) if teaching.generalist else None
+    settings = aggregation_settings(teaching)
+    if settings.name == "route" and len(teachers) == 1 and not teachers[0].speakers:
+        logger.info("one teacher for every speaker: it teaches all utterances")
+        teachers[0].speakers = frozenset(known)
+    return TeacherPool(teachers, settings, generalist)
+
+
+def load_teacher(path: str, speakers: list[str], teaching: TeacherArguments, processor: Any) -> FrozenTeacher:
+    """One frozen teacher from a run folder or a hub name."""
+    return FrozenTeacher(
+        load_model(path),
+        load_processor(path),
+        name=path,
+        speakers=speakers,
+        dev_wer=dev_wer_of(path),
+        precision=teaching.teacher_dtype,
+        student_features=processor.fingerprint,
+    )
+
+
+def dev_wer_of(path: str, speaker: str | None = None) -> float | None:
+    """The greedy dev WER in a run folder's results (of one speaker, where given); None where there is none."""
+    folder = RunFolder(path)
+    if not (folder.path / "results.json").is_file():
+        return None
+    for score in folder.read_results()["scores"]:
+        if score["split"] == "dev" and score["decoder"] == "greedy":
+            return score["wer"] if speaker is None else score["by_speaker"].get(speaker, {}).get("wer")
+    return None
+
+
+def _split_binding(entry: str) -> tuple[str | None, str]:
+    """SPEAKER=FOLDER or FOLDER."""
+    speaker, equals, path = entry.partition("=")
+    return (speaker, path) if equals else (None, entry)
+
+
+def _unreadable(paths: Any) -> list[str]:
+    """Sentences about local folders that were never finished, so that all of them are named at once."""
+    found = []
+    for path in paths:
+        folder = Path(path)
+        if folder.exists() and not (folder / "config.json").is_file():
+            found.append(f"{path} holds no trained model; expected a run folder that recipes/train.py finished")
+        elif not folder.exists() and (path.startswith((".", "/")) or path.count("/") != 1):
+            found.append(f"there is no folder {path}; train this teacher first")
+    return found

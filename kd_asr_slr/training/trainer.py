@@ -1,0 +1,196 @@
+"""`DistillationTrainer`: transformers' Trainer with a list of losses and, where given, teachers.
+
+Dimension legend: see `kd_asr_slr.outputs`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import nn
+from transformers import Trainer
+
+from kd_asr_slr.losses.schedules import TemperatureSchedule
+from kd_asr_slr.losses.table import WeightedLoss
+from kd_asr_slr.models.forward import run_ctc
+from kd_asr_slr.outputs import CTCOutput, TeacherSignal
+from kd_asr_slr.teachers.interface import Teachers
+
+PROJECTIONS = "distillation_projections"
+IGNORED = -100
+
+
+class DistillationTrainer(Trainer):
+    """Trains a student on a weighted sum of losses, each a function of (student output, teacher signal, batch).
+
+    The trainer owns the normalisation: the loss is the sum over utterances divided by the utterances of the whole
+    accumulated batch, over all processes. So 4 micro-batches of 1 give the gradient of 1 batch of 4, two processes
+    give that of one, and an incomplete last batch weighs its utterances like any other.
+
+    Args:
+        losses: the weighted losses of training.
+        evaluation_losses: the weighted label losses that make `eval_loss`, so that runs with other weights compare.
+        teachers: live or cached teachers, or None for training on labels only. They stay outside of the student's
+            module: never trained, never saved.
+        temperature: temperature of the soft losses by epoch.
+        frame_seconds: seconds between two output frames of the student (sign: video frames).
+        projections: module that maps student hidden states to the teachers' width, if a loss needs one. It is trained
+            with the student, saved beside a checkpoint for resuming, and never part of the student's own weights.
+        *args: as for `transformers.Trainer`.
+        **kwargs: as for `transformers.Trainer`.
+
+    Example:
+        >>> trainer = DistillationTrainer(student, arguments, losses=losses, evaluation_losses=label_losses,
+        ...     teachers=pool, temperature=TemperatureSchedule(2.0), frame_seconds=0.04, train_dataset=data)
+        >>> trainer.train()
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        losses: Sequence[WeightedLoss],
+        evaluation_losses: Sequence[WeightedLoss],
+        temperature: TemperatureSchedule,
+        frame_seconds: float,
+        teachers: Teachers | None = None,
+        projections: nn.Module | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        # Both switches off transformers' own idea of when a loss is divided by the accumulation steps.
+        self.model_accepts_loss_kwargs = False
+        self.loss_is_scaled_for_ga = True
+        self.losses = list(losses)
+        self.evaluation_losses = list(evaluation_losses)
+        self.teachers = teachers
+        self.temperature = temperature
+        self.frame_seconds = frame_seconds
+        if projections is not None and any(True for _ in projections.parameters()):
+            # Part of the wrapped module while training, so that DistributedDataParallel averages their gradients.
+            self.model.add_module(PROJECTIONS, projections.to(self.args.device))
+        if teachers is not None:
+            teachers.to(self.args.device)
+        self._sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(2, device=self.args.device))
+
+    @property
+    def current_temperature(self) -> float:
+        """Temperature of the soft losses at this moment of training."""
+        return self.temperature.at(self.state.epoch or 0.0)
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> Any:
+        """The weighted sum of the losses over the batch, divided by `num_items_in_batch` utterances.
+
+        Args:
+            model: the student as the trainer wrapped it.
+            inputs: the batch (see `processing.collator`).
+            return_outputs: also return the student's output.
+            num_items_in_batch: utterances of the accumulated batch over all processes; default: of this batch.
+        """
+        hidden = any("hidden_states" in item.loss.needs for item in self.losses)
+        output = run_ctc(model, inputs, output_hidden_states=hidden)
+        signal = self._signal(inputs)
+        temperature = self.current_temperature
+        total = output.logits.new_zeros(output.logits.shape[0], dtype=torch.float32)  # [B]
+        for item in self.losses:
+            value = item.loss(output, signal, inputs, temperature=temperature)  # [B]
+            total = total + item.weight * value
+            self._record(f"loss_{item.name}", value)
+            for name, number in item.loss.diagnostics(output, signal, inputs).items():
+                self._record(name, torch.as_tensor([number], dtype=torch.float32, device=total.device))
+        if signal is not None:
+            self._record("temperature", total.new_tensor([temperature]))
+        count = total.shape[0] if num_items_in_batch is None else num_items_in_batch
+        # DistributedDataParallel averages over processes; count is their sum already.
+        scale = 1 if num_items_in_batch is None else self.accelerator.num_processes
+        loss = total.sum() * scale / count
+        return (loss, output) if return_outputs else loss
+
+    def _signal(self, batch: dict[str, Any]) -> TeacherSignal | None:
+        if self.teachers is None or not any(item.loss.kind != "hard" for item in self.losses):
+            return None
+        layers = sorted({layer for item in self.losses for layer in getattr(item.loss, "teacher_layers", ())})
+        with torch.no_grad():
+            return self.teachers.signal(batch, hidden_layers=tuple(layers))
+
+    def _get_num_items_in_batch(self, batch_samples: list[dict[str, Any]], device: torch.device) -> torch.Tensor:
+        count = torch.tensor(sum(len(batch["ids"]) for batch in batch_samples), device=device)
+        return self.accelerator.gather(count).sum()
+
+    def _record(self, name: str, values: torch.Tensor) -> None:
+        self._sums[name] += torch.stack([values.detach().sum().float(), values.new_tensor(values.numel()).float()])
+
+    def forget_parts(self) -> None:
+        """Drop what has been summed since the last log entry."""
+        self._sums.clear()
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log, and beside the training loss each of its parts under its own name, averaged over all processes."""
+        if "loss" in logs:
+            for name in sorted(self._sums):
+                total, count = self.accelerator.reduce(self._sums[name], reduction="sum").tolist()
+                logs[name] = total / max(count, 1.0)
+            self.forget_parts()
+        super().log(logs, start_time)
+
+    def prediction_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
+        """Label losses at temperature 1, and the best label of every frame (a label outside of the utterance: -100)."""
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            output = run_ctc(model, inputs)
+            scored = without_infeasible(inputs, output)
+            loss = output.logits.new_zeros((), dtype=torch.float32)
+            for item in self.evaluation_losses:
+                loss = loss + item.weight * item.loss(output, None, scored, temperature=1.0).mean()
+        if prediction_loss_only:
+            return loss, None, None
+        return loss, best_labels(output), inputs["labels"]
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
+        folder = Path(output_dir if output_dir is not None else self.args.output_dir)
+        state = self.accelerator.unwrap_model(self.model).state_dict() if state_dict is None else state_dict
+        projections = {name: value for name, value in state.items() if name.startswith(f"{PROJECTIONS}.")}
+        super()._save(str(folder), {name: value for name, value in state.items() if name not in projections})
+        if projections and self.args.should_save and folder != Path(self.args.output_dir):
+            safetensors.torch.save_file(projections, folder / f"{PROJECTIONS}.safetensors")
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        file = Path(resume_from_checkpoint) / f"{PROJECTIONS}.safetensors"
+        if file.is_file():
+            (model or self.model).load_state_dict(safetensors.torch.load_file(file), strict=False)
+
+
+def without_infeasible(batch: dict[str, Any], output: CTCOutput) -> dict[str, Any]:
+    """The batch without the labels that its frames cannot hold: they count as 0 in `eval_loss`, and fully in WER.
+
+    A training utterance of that kind is refused before the run; of a dev utterance only the loss is undefined.
+    """
+    labels = batch["labels"]  # [B, U]
+    repeats = ((labels[:, 1:] == labels[:, :-1]) & (labels[:, 1:] >= 0)).sum(-1)
+    needed = (labels >= 0).sum(-1) + repeats  # [B]
+    short = needed > output.logit_lengths.to(labels.device)
+    return {**batch, "labels": labels.masked_fill(short[:, None], IGNORED)}
+
+
+def best_labels(output: CTCOutput) -> torch.Tensor:
+    """The most probable label of every valid frame, -100 elsewhere: [B, T]."""
+    best = output.logits.argmax(-1)  # [B, T]
+    frames = torch.arange(best.shape[1], device=best.device)
+    return best.masked_fill(frames >= output.logit_lengths.to(best.device)[:, None], IGNORED)
