@@ -15,9 +15,9 @@ export PYTHONWARNINGS ?= ignore
 
 LAUNCH := $(BIN)/accelerate launch --quiet --config_file accelerate_config.yaml
 DEMO := configs/demo
-SPEAKERS := S01 S02 S03 S04
+SPEAKERS := s01 s02 s03 s04
 
-.PHONY: demo install test test-fast lint format clean
+.PHONY: demo fsdd install test test-fast lint format clean
 
 install: $(INSTALLED)
 
@@ -28,6 +28,42 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=26"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
 	@touch $@
+
+# Every step reuses its run folder where it is finished, and goes on where it was interrupted.
+demo: $(INSTALLED)
+	@echo "== speech: a generalist, a teacher for every speaker, their soft targets, the student with and without them"
+	$(LAUNCH) recipes/train.py --config $(DEMO)/speech_generalist.yaml
+	@set -e; for speaker in $(SPEAKERS); do \
+	  echo "$(LAUNCH) recipes/train.py --config $(DEMO)/speech_teacher.yaml --train_speakers $$speaker"; \
+	  $(LAUNCH) recipes/train.py --config $(DEMO)/speech_teacher.yaml \
+	    --train_speakers $$speaker --output_dir $(RUNS)/speech-teacher-$$speaker; done
+	$(LAUNCH) recipes/train.py --config $(DEMO)/speech_baseline.yaml
+	$(LAUNCH) recipes/cache_teachers.py --config $(DEMO)/speech_student.yaml
+	$(LAUNCH) recipes/distill.py --config $(DEMO)/speech_student.yaml
+	@echo "== sign: a bigger teacher, the student with and without it"
+	$(LAUNCH) recipes/train.py --config $(DEMO)/sign_teacher.yaml
+	$(LAUNCH) recipes/train.py --config $(DEMO)/sign_baseline.yaml
+	$(LAUNCH) recipes/distill.py --config $(DEMO)/sign_student.yaml
+	$(LAUNCH) recipes/score.py --run $(RUNS)/sign-student --decoder beam
+	@echo "== the table, made from the run folders"
+	@$(BIN)/python recipes/compare.py --overview --output $(RUNS)/table.md \
+	  $(RUNS)/speech-generalist $(RUNS)/speech-baseline $(RUNS)/speech-student \
+	  $(RUNS)/sign-teacher $(RUNS)/sign-baseline $(RUNS)/sign-student
+	@echo "the distilled students, each with a model card, curves and results:"
+	@echo "  $(RUNS)/speech-student"
+	@echo "  $(RUNS)/sign-student"
+
+# Real speech: three speakers' teachers, the fourth speaker held out (see configs/fsdd).
+fsdd: $(INSTALLED)
+	$(LAUNCH) recipes/train.py --config configs/fsdd/generalist.yaml
+	@set -e; for speaker in jackson nicolas theo; do \
+	  $(LAUNCH) recipes/train.py --config configs/fsdd/teacher.yaml \
+	    --train_speakers $$speaker --output_dir runs/fsdd/teacher-$$speaker; done
+	$(LAUNCH) recipes/train.py --config configs/fsdd/baseline.yaml
+	$(LAUNCH) recipes/cache_teachers.py --config configs/fsdd/student.yaml
+	$(LAUNCH) recipes/distill.py --config configs/fsdd/student.yaml
+	$(LAUNCH) recipes/score.py --run runs/fsdd/student --decoder beam
+	@$(BIN)/python recipes/compare.py runs/fsdd/generalist runs/fsdd/baseline runs/fsdd/student
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check kd_asr_slr recipes tests

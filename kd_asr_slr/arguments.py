@@ -63,6 +63,9 @@ class ModelArguments:
     model: str = _field("bilstm", "a type to build (bilstm, nemo_hybrid), or a run folder or hub name to start from")
     model_revision: str | None = _field(None, "revision of a hub name")
     model_options: dict[str, Any] | str | None = _field(None, "options of the model's configuration, as JSON")
+    pretrained_encoder: str | None = _field(
+        None, "encoder weights of a model to build: a .nemo file, or a NeMo name on the hub (nemo_hybrid)"
+    )
     features: str | None = _field(
         None, "log_mel or waveform for speech, raw or mediapipe_holistic for sign; default: what the model takes"
     )

@@ -1,6 +1,7 @@
 """One table over several runs, made from their folders.
 
 python recipes/compare.py runs/fsdd/baseline runs/fsdd/student --split test
+python recipes/compare.py runs/demo/speech-student runs/demo/sign-student --overview
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ import argparse
 from pathlib import Path
 
 from kd_asr_slr.errors import run_recipe
-from kd_asr_slr.reporting.tables import comparison_table
+from kd_asr_slr.files import write_text
+from kd_asr_slr.reporting.overview import overview_table
+from kd_asr_slr.reporting.tables import comparison_csv, comparison_table
 
 
 def main() -> None:
@@ -18,9 +21,19 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders")
     parser.add_argument("--split", default="test", help="split whose scores are compared")
     parser.add_argument("--decoder", default="greedy", help="decoder whose scores are compared")
+    parser.add_argument("--overview", action="store_true", help="list every score, of any corpora and decoders")
     parser.add_argument("--output", type=Path, help="also write the table to this file (.md or .csv)")
     arguments = parser.parse_args()
-    print(comparison_table(arguments.runs, split=arguments.split, decoder=arguments.decoder))
+    if arguments.overview:
+        table = overview_table(arguments.runs, arguments.split)
+    else:
+        table = comparison_table(arguments.runs, arguments.split, arguments.decoder)
+    print(table)
+    if arguments.output and arguments.output.suffix == ".csv":
+        table = comparison_csv(arguments.runs, arguments.split, arguments.decoder)
+    if arguments.output:
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        write_text(arguments.output, table)
 
 
 if __name__ == "__main__":

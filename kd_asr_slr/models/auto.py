@@ -62,12 +62,15 @@ MODELS: dict[str, ModelEntry] = {
 }
 
 
-def build_model(model_type: str, options: Mapping[str, Any] | None = None, **fixed: Any) -> PreTrainedModel:
-    """A network with new weights.
+def build_model(
+    model_type: str, options: Mapping[str, Any] | None = None, pretrained: str | None = None, **fixed: Any
+) -> PreTrainedModel:
+    """A network with new weights, around a pretrained encoder where one is given.
 
     Args:
         model_type: a name in `MODELS`.
         options: fields of its configuration, as the user gave them.
+        pretrained: where the encoder's weights come from, for networks with a `from_nemo`: a `.nemo` file or hub name.
         **fixed: fields that follow from the data (`vocab_size`, `pad_token_id`, `input_size`, ...).
 
     Raises:
@@ -79,7 +82,11 @@ def build_model(model_type: str, options: Mapping[str, Any] | None = None, **fix
     entry = _entry(model_type)
     options = dict(options or {})
     raise_all(option_problems(entry.config_class, options, reserved=fixed), f"the options of model '{model_type}'")
-    return entry.model_class(entry.config_class(**options, **fixed))
+    if pretrained is None:
+        return entry.model_class(entry.config_class(**options, **fixed))
+    if not hasattr(entry.model_class, "from_nemo"):
+        raise UserError(f"model '{model_type}' takes no pretrained encoder", fix="leave out --pretrained_encoder")
+    return entry.model_class.from_nemo(pretrained, **options, **fixed)
 
 
 def load_model(path_or_name: str, revision: str | None = None) -> PreTrainedModel:

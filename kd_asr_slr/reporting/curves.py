@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kd_asr_slr.reporting.files import write_bytes
+from kd_asr_slr.files import write_bytes
 from kd_asr_slr.reporting.history import Series, best, loss_names, read_history, series, write_history
 from kd_asr_slr.reporting.run_folder import RunFolder
 from kd_asr_slr.reporting.tables import aggregation_of, shown_teachers

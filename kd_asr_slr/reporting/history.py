@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kd_asr_slr.errors import UserError
-from kd_asr_slr.reporting.files import plain, read_json, write_json
+from kd_asr_slr.files import plain, read_json, write_json
 from kd_asr_slr.reporting.run_folder import RunFolder
 
 Record = dict[str, Any]

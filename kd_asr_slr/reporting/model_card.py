@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kd_asr_slr.reporting.files import write_text
+from kd_asr_slr.files import write_text
 from kd_asr_slr.reporting.run_folder import RunFolder
 from kd_asr_slr.reporting.tables import (
     NOTHING,

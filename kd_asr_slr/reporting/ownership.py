@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kd_asr_slr.errors import UserError
-from kd_asr_slr.reporting.files import is_temporary, plain
+from kd_asr_slr.files import is_temporary, plain
 
 MAX_LISTED = 5
 ANOTHER_FOLDER = "choose another --output_dir"

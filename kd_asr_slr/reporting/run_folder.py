@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kd_asr_slr.errors import UserError, raise_all
+from kd_asr_slr.files import plain, read_json, write_json, write_text
 from kd_asr_slr.reporting import ownership
-from kd_asr_slr.reporting.files import plain, read_json, write_json, write_text
 from kd_asr_slr.reporting.ownership import ANOTHER_FOLDER
 from kd_asr_slr.reporting.results_schema import SCHEMA, problems_of_results, problems_of_score, score_key
-from kd_asr_slr.scoring.predictions import check_predictions, read_predictions
+from kd_asr_slr.scoring.predictions import read_predictions, write_predictions
 
 logger = logging.getLogger(__name__)
 
@@ -282,11 +282,8 @@ class RunFolder:
             UserError: where rows lack a key or share an id, all of them at once.
         """
         path = self.predictions_path(split, decoder)
-        rows = [plain(row) for row in rows]
-        check_predictions(rows, f"the predictions for {path}")
-        self._create()
-        lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows]
-        return write_text(path, "".join(lines))
+        write_predictions(path, [plain(row) for row in rows])
+        return path
 
     def read_predictions(self, split: str, decoder: str = "greedy") -> list[dict[str, Any]]:
         """Read the predictions of a split.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
 from kd_asr_slr.errors import UserError, raise_all
+from kd_asr_slr.files import write_text
 
 REQUIRED = ("id", "speaker", "reference", "hypothesis")
 LISTED = 5
@@ -105,16 +105,11 @@ def listed(ids: Sequence[str]) -> str:
     return ", ".join(ids[:LISTED]) + (f" and {len(ids) - LISTED} more" if len(ids) > LISTED else "")
 
 
-def predictions_path(folder: str | Path, split: str) -> Path:
-    """Return where a run folder keeps the predictions of a split."""
-    return Path(folder) / f"predictions-{split}.jsonl"
-
-
 def write_predictions(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows as JSON lines; the file appears whole or not at all.
 
     Args:
-        path: the file, see `predictions_path`; an older one is replaced.
+        path: the file; an older one is replaced.
         rows: prediction rows.
 
     Raises:
@@ -124,12 +119,7 @@ def write_predictions(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> No
     check_predictions(rows, f"the predictions for '{target}'")
     lines = [json.dumps(dict(row), ensure_ascii=False) + "\n" for row in rows]
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f"{target.name}.{os.getpid()}.part")
-    try:
-        part.write_text("".join(lines), encoding="utf-8")
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
+    write_text(target, "".join(lines))
 
 
 def read_predictions(path: str | Path) -> list[Prediction]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kd_asr_slr.errors import UserError
-from kd_asr_slr.teachers.files import canonical_json
+from kd_asr_slr.files import canonical_json
 from kd_asr_slr.teachers.fingerprints import vocabulary_difference
 from kd_asr_slr.teachers.pool import TeacherPool
 

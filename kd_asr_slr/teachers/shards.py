@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from kd_asr_slr.teachers.files import canonical_json, sha256_of
+from kd_asr_slr.files import canonical_json, sha256_of
 from kd_asr_slr.teachers.index import ShardRecord
 
 

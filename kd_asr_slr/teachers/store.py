@@ -24,12 +24,12 @@ from safetensors import safe_open
 from safetensors.torch import save
 
 from kd_asr_slr.errors import UserError
-from kd_asr_slr.teachers.files import (
+from kd_asr_slr.files import (
     canonical_json,
     remove_leftovers,
     sha256_of,
     sha256_of_file,
-    write_atomically,
+    write_bytes,
 )
 from kd_asr_slr.teachers.index import Index, Place, ShardRecord, index_bytes
 from kd_asr_slr.teachers.manifest import StoreManifest, fingerprint_of_texts, read_manifest, require_match
@@ -112,11 +112,11 @@ class StoreWriter:
             raise ValueError(f"shard {shard} has other utterances: {sorted(targets.keys() ^ set(ids))[:5]}")
         content = save({key: tensor for name in ids for key, tensor in self._tensors(name, targets[name]).items()})
         path = self._path(shard)
-        write_atomically(path, content)
+        write_bytes(path, content)
         frames = [targets[name].frames for name in ids]
         weights = [float(targets[name].weight) for name in ids]
         record = ShardRecord(sha256_of(content), len(content), ids, frames, weights)
-        write_atomically(path.with_suffix(".json"), sidecar_bytes(record))
+        write_bytes(path.with_suffix(".json"), sidecar_bytes(record))
 
     def finish(self) -> None:
         """Write the index, once every process has written its shards (by one process).
@@ -131,9 +131,9 @@ class StoreWriter:
         index = index_bytes(records)
         for name in (MANIFEST, INDEX, COMPLETE):
             remove_leftovers(self.folder / name)
-        write_atomically(self.folder / INDEX, index)
+        write_bytes(self.folder / INDEX, index)
         seals = {MANIFEST: sha256_of(self.manifest.to_json()), INDEX: sha256_of(index)}
-        write_atomically(self.folder / COMPLETE, canonical_json(seals))
+        write_bytes(self.folder / COMPLETE, canonical_json(seals))
 
     def _claim(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -149,7 +149,7 @@ class StoreWriter:
                     fix="choose another cache_dir",
                 )
         if not path.exists() or path.read_bytes() != self.manifest.to_json():
-            write_atomically(path, self.manifest.to_json())
+            write_bytes(path, self.manifest.to_json())
 
     def _path(self, shard: int) -> Path:
         return shard_path(self.folder, shard, self.manifest.shards)

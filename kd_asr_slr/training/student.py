@@ -90,7 +90,7 @@ def build_student(model: ModelArguments, processor: Any, seed: int) -> PreTraine
         fixed |= {"bos_token_id": tokenizer.bos_id, "eos_token_id": tokenizer.eos_id}
     if not takes_waveform(model.model):
         fixed["input_size"] = processor.feature_size
-    return build_model(model.model, options, **fixed)
+    return build_model(model.model, options, pretrained=model.pretrained_encoder, **fixed)
 
 
 def _extractor(cls: type, options: dict[str, Any]) -> Any:

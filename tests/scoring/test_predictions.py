@@ -7,8 +7,7 @@ import json
 import pytest
 
 from kd_asr_slr.errors import UserError
-from kd_asr_slr.scoring import predictions
-from kd_asr_slr.scoring.predictions import join, predictions_path, read_predictions, write_predictions
+from kd_asr_slr.scoring.predictions import join, read_predictions, write_predictions
 
 ROWS = [{"id": f"u{number}", "speaker": "s/1", "text": f"WORD{number}", "severity": "mild"} for number in range(3)]
 HYPOTHESES = [("u2", "C"), ("u0", "A"), ("u1", "")]
@@ -48,7 +47,7 @@ def test_long_lists_are_cut():
 
 
 def test_written_and_read_again(tmp_path):
-    path = predictions_path(tmp_path / "run", "test")
+    path = tmp_path / "run" / "predictions-test.jsonl"
     rows = [
         prediction("u0", hypothesis='日本 é \u2028 "x"\n', score=-1.5),
         prediction("u1", reference="ÜBER\u0085", severity=None),
@@ -61,7 +60,7 @@ def test_written_and_read_again(tmp_path):
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    path = predictions_path(tmp_path, "dev")
+    path = tmp_path / "predictions-dev.jsonl"
     write_predictions(path, [prediction()])
     before = path.read_bytes()
     with pytest.raises(UserError, match="row 1: 'hypothesis' is None"):
@@ -70,7 +69,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(predictions.Path, "replace", full)
+    monkeypatch.setattr("kd_asr_slr.files.os.replace", full)
     with pytest.raises(OSError, match="no space left"):
         write_predictions(path, [prediction(hypothesis="TWO")])
     assert path.read_bytes() == before

@@ -1,8 +1,9 @@
-"""Whole files or none: everything a run folder holds is written through here."""
+"""Whole files or none: everything that is kept is written through here."""
 
 from __future__ import annotations
 
 import enum
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -45,7 +46,14 @@ def write_bytes(path: Path, content: bytes) -> Path:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    _sync_folder(path.parent)
     return path
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what killed processes left of `path`'s temporary files."""
+    for leftover in path.parent.glob(f".{path.name}.*{TEMPORARY}"):
+        leftover.unlink(missing_ok=True)
 
 
 def write_text(path: Path, content: str) -> Path:
@@ -60,6 +68,25 @@ def write_json(path: Path, value: Any) -> Path:
         ValueError: where the value holds NaN or infinity.
     """
     return write_text(path, json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def canonical_json(value: Any) -> bytes:
+    """The one JSON text of a value: sorted keys, no timestamps, so that equal values give equal bytes."""
+    return (json.dumps(value, sort_keys=True, ensure_ascii=False, indent=1) + "\n").encode()
+
+
+def sha256_of(content: bytes) -> str:
+    """sha256 of bytes, in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def sha256_of_file(path: Path) -> str | None:
+    """sha256 of a file, in hexadecimal; None where there is no such file."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return None
 
 
 def read_json(path: Path) -> Any:
@@ -113,3 +140,12 @@ def _plain_scalar(value: Any) -> Any:
     if hasattr(value, "tolist"):  # NumPy scalars and arrays, without importing NumPy
         return value.tolist()
     raise ValueError(f"{value!r} ({type(value).__name__}) has no form in JSON")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last through a power cut, where the system can."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
