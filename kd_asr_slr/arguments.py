@@ -6,6 +6,7 @@ Every class has `problems()`, a list of sentences, so that all of them can be re
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -137,7 +138,8 @@ class DistillationArguments(TrainingArguments):
     metric_for_best_model: str | None = _field("wer", "what best means: wer or loss (lower), wra (higher)")
     greater_is_better: bool | None = _field(None, "default: false for wer and loss, true for wra")
     logging_strategy: str = _field("epoch", "when loss parts are logged: steps or epoch")
-    report_to: None | str | list[str] = _field("tensorboard", "tensorboard, wandb, trackio or none")
+    restore_callback_states_from_checkpoint: bool = _field(True, "a run taken up again keeps its early-stopping count")
+    report_to: list[str] = _field(["tensorboard"], "tensorboard, wandb, trackio, none")
 
     alpha: float = _field(0.7, "weight of the soft losses (teacher)")
     beta: float = _field(0.3, "weight of the hard losses (labels); 0 is a pure-KD run")
@@ -171,7 +173,10 @@ class DistillationArguments(TrainingArguments):
     def __post_init__(self) -> None:
         if self.greater_is_better is None and self.metric_for_best_model is not None:
             self.greater_is_better = self.metric_for_best_model.removeprefix("eval_") == "wra"
+        unnamed = self.output_dir is None
         super().__post_init__()
+        if unnamed:  # transformers makes "trainer_output" of it
+            self.output_dir = None
 
     def problems(self) -> list[str]:
         """Sentences about values that cannot be used."""
@@ -186,6 +191,22 @@ class DistillationArguments(TrainingArguments):
             found.append("early_stopping_patience needs load_best_model_at_end true")
         if self.label_smoothing_factor:
             found.append("label_smoothing_factor is not used here; set --decoder_label_smoothing")
+        return found + self._trainer_problems()
+
+    def _trainer_problems(self) -> list[str]:
+        """Values that transformers takes, and only stumbles over when it trains."""
+        found = at_least(self, 1, "per_device_train_batch_size", "per_device_eval_batch_size")
+        found += at_least(self, 1, "gradient_accumulation_steps")
+        found += at_least(self, 0, "learning_rate", "weight_decay", "max_grad_norm")
+        if not 0 < self.num_train_epochs < math.inf:
+            found.append(f"num_train_epochs is {self.num_train_epochs}; expected more than 0")
+        if (self.metric_for_best_model or "wer").removeprefix("eval_") not in ("wer", "wra", "loss"):
+            found.append(f"metric_for_best_model is '{self.metric_for_best_model}'; expected wer, wra or loss")
+        from transformers.integrations import get_available_reporting_integrations  # slow to import: not for --help
+
+        loggers = get_available_reporting_integrations()
+        for name in sorted(set(self.report_to) - set(loggers)):
+            found.append(f"report_to has '{name}'; expected none, or what is installed here: {', '.join(loggers)}")
         return found
 
 
@@ -214,10 +235,17 @@ class ScoreArguments:
             found.append("no run to score; set --run FOLDER")
         if self.lm and self.decoder != "beam":
             found.append(f"lm is given but decoder '{self.decoder}' has no use for it; set --decoder beam")
-        for name in ("batch_size", "beam_width", "max_length"):
-            if getattr(self, name) < 1:
-                found.append(f"{name} is {getattr(self, name)}; expected 1 or more")
-        return found
+        return found + at_least(self, 1, "batch_size", "beam_width", "max_length")
+
+
+def at_least(arguments: Any, lowest: float, *names: str) -> list[str]:
+    """The sentences about fields that are below `lowest`, or no finite number."""
+    values = {name: getattr(arguments, name) for name in names}
+    return [
+        f"{name} is {value}; expected {lowest} or more"
+        for name, value in values.items()
+        if not lowest <= value < math.inf
+    ]
 
 
 def one_of(name: str, value: str, allowed: tuple[str, ...]) -> list[str]:

@@ -7,14 +7,16 @@ import dataclasses
 import difflib
 import json
 import sys
-from collections.abc import Iterable, Sequence
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
 from transformers import HfArgumentParser
 
-from kd_asr_slr.errors import UserError, raise_all
+from kd_asr_slr.errors import raise_all
+from kd_asr_slr.yaml_options import Words, read_yaml_options
 
 
 class _Parser(HfArgumentParser):
@@ -58,10 +60,16 @@ def parse(classes: Sequence[type], argv: Sequence[str] | None = None, descriptio
         parser.print_help()
         sys.exit(0)
     groups, problems = _grouped(argv)
-    config = next((values[-1] for key, values in reversed(groups) if key == "config" and values), None)
-    tokens = _yaml_groups(Path(config)) if config else []
-    tokens += [("the command line", key, values) for key, values in groups if key != "config"]
-    values, found = _convert(parser, tokens)
+    config, found = _configuration(groups)
+    problems += found
+    tokens: list[tuple[str, str, Words]] = []
+    if config is not None:
+        options, found = read_yaml_options(config)
+        problems += [f"{config}: {problem}" for problem in found]
+        tokens += [(str(config), key, words) for key, words in options.items()]
+    tokens += [("the command line", key, words) for key, words in groups if key != "config"]
+    hints = {name: hint for item in classes for name, hint in typing.get_type_hints(item).items()}
+    values, found = _convert(parser, hints, tokens)
     problems += found
     instances, found = _instantiate(classes, values)
     problems += found
@@ -94,6 +102,8 @@ def _plain(value: Any) -> Any:
             return value
     if hasattr(value, "value"):  # an enumeration of transformers
         return value.value
+    if hasattr(value, "to_dict"):  # its AcceleratorConfig
+        return _plain(value.to_dict())
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, dict):
@@ -116,69 +126,80 @@ def _grouped(argv: Sequence[str]) -> tuple[list[tuple[str, list[str]]], list[str
     return groups, problems
 
 
-def _yaml_groups(path: Path) -> list[tuple[str, str, list[str]]]:
-    """The YAML file as (origin, key, values) groups, in the form of a command line."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"there is no configuration file {path}", fix="give an existing file to --config") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"the configuration file {path} cannot be read ({error})") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds {type(content).__name__}", expected="a mapping of option: value")
-    return [(str(path), str(key), _words(value)) for key, value in content.items() if value is not None]
+def _configuration(groups: Sequence[tuple[str, list[str]]]) -> tuple[Path | None, list[str]]:
+    """The file that `--config` names, and what is wrong with how it does."""
+    given = [word for key, words in groups if key == "config" for word in words]
+    if not any(key == "config" for key, _ in groups):
+        return None, []
+    if len(given) != 1 or not given[0]:
+        return None, [f"the command line: --config takes one YAML file; found {' '.join(given) or 'none'}"]
+    return Path(given[0]), []
 
 
-def _words(value: Any) -> list[str]:
-    if isinstance(value, bool):
-        return [str(value).lower()]
-    if isinstance(value, dict):
-        return [json.dumps(value)]
-    if isinstance(value, list):
-        return [str(item) for item in value]
-    return [str(value)]
-
-
-def _convert(parser: _Parser, tokens: Iterable[tuple[str, str, list[str]]]) -> tuple[dict[str, Any], list[str]]:
-    """Each group through the parser on its own, so that one wrong value does not hide the next."""
-    known = {option[2:] for option in parser._option_string_actions if option.startswith("--")}
+def _convert(
+    parser: _Parser, hints: Mapping[str, Any], tokens: Iterable[tuple[str, str, Words]]
+) -> tuple[dict[str, Any], list[str]]:
+    """Each option through the parser on its own, so that one wrong value does not hide the next."""
+    flags = {option[2:] for option in parser._option_string_actions if option.startswith("--")}
+    known = {flag for flag in flags - {"config", "help"} if "-" not in flag}
     values: dict[str, Any] = {}
     problems = []
     for origin, key, words in tokens:
         if key not in known:
-            close = difflib.get_close_matches(key, known, n=1)
-            problems.append(f"{origin}: unknown option '{key}'" + (f"; did you mean '{close[0]}'?" if close else ""))
+            problems.append(f"{origin}: unknown option '{key}'{_closest(key, known)}")
             continue
         action = parser._option_string_actions[f"--{key}"]
-        if not words and action.nargs == "+":
-            values[action.dest] = []
-            continue
         try:
-            parsed, extra = parser.parse_known_args(
-                [f"--{key}={words[0]}"] if len(words) == 1 else [f"--{key}", *words]
-            )
+            value = None if words is None else _typed(parser, action, key, words, hints.get(action.dest))
         except _ArgumentProblem as problem:
             problems.append(f"{origin}: {problem}")
             continue
-        if extra:
-            problems.append(f"{origin}: '{key}' takes one value; found {' '.join(words)}")
+        if value is None and not _allows(hints.get(action.dest), type(None)):
+            problems.append(f"{origin}: '{key}' is empty; give it a value, or leave it out")
             continue
-        value = getattr(parsed, action.dest)
-        problems += _json_problems(origin, key, action, value)
         values[action.dest] = value
     return values, problems
 
 
-def _json_problems(origin: str, key: str, action: argparse.Action, value: Any) -> list[str]:
-    if "as JSON" not in (action.help or "") or not isinstance(value, str):
-        return []
+def _typed(parser: _Parser, action: argparse.Action, key: str, words: list[str], hint: Any) -> Any:
+    """The value of one option from its words.
+
+    Raises:
+        _ArgumentProblem: if they are none of its type.
+    """
+    if words and words[0].startswith("{") and not _allows(hint, dict):
+        raise _ArgumentProblem(f"'{key}' is a mapping; expected {'a list' if action.nargs == '+' else 'one value'}")
+    if action.nargs == "+":  # word by word, so that one may begin with a dash
+        parts = [parser.parse_known_args([f"--{key}={word}"])[0] for word in words]
+        return [item for part in parts for item in getattr(part, action.dest)]
+    if len(words) > 1:
+        raise _ArgumentProblem(f"'{key}' takes one value; found {' '.join(words)}")
+    value = getattr(parser.parse_known_args([f"--{key}={words[0]}" if words else f"--{key}"])[0], action.dest)
+    # transformers takes a file or a preset's name for some of its dictionaries
+    if isinstance(value, str) and ("as JSON" in (action.help or "") or value.startswith("{")):
+        _check_json(key, value)
+    return value
+
+
+def _check_json(key: str, value: str) -> None:
     try:
         content = json.loads(value)
     except json.JSONDecodeError as error:
-        return [f"{origin}: '{key}' is not valid JSON ({error})"]
-    return [] if isinstance(content, dict) else [f"{origin}: '{key}' is not a JSON object: {value}"]
+        raise _ArgumentProblem(f"'{key}' is not valid JSON ({error}): {value}") from None
+    if not isinstance(content, dict):
+        raise _ArgumentProblem(f"'{key}' is not a JSON object: {value}")
+
+
+def _closest(key: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(key.replace("-", "_"), sorted(known), n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def _allows(hint: Any, wanted: type) -> bool:
+    """Whether a type hint is `wanted`, or a union with it."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return any(_allows(item, wanted) for item in typing.get_args(hint))
+    return wanted in (hint, typing.get_origin(hint))
 
 
 def _instantiate(classes: Sequence[type], values: dict[str, Any]) -> tuple[list[Any], list[str]]:
@@ -187,7 +208,7 @@ def _instantiate(classes: Sequence[type], values: dict[str, Any]) -> tuple[list[
         names = {item.name for item in dataclasses.fields(cls) if item.init}
         try:
             instance = cls(**{name: value for name, value in values.items() if name in names})
-        except (ValueError, TypeError) as error:  # transformers checks in its constructor and stops at the first
+        except (ValueError, TypeError, OSError, ImportError) as error:  # transformers checks in its constructor
             problems.append(" ".join(str(error).split()))
             continue
         problems += instance.problems()

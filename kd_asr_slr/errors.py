@@ -20,7 +20,7 @@ class UserError(Exception):
     """
 
     def __init__(self, found: str, expected: str = "", fix: str = "") -> None:
-        sentence = found.rstrip(".")
+        sentence = found.rstrip().rstrip(".")
         if expected:
             sentence += f"; expected {expected.rstrip('.')}"
         sentence += "."

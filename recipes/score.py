@@ -17,10 +17,13 @@ def main() -> None:
     from kd_asr_slr.models.auto import load_model
     from kd_asr_slr.processing.auto import load_processor
     from kd_asr_slr.processing.collator import Collator
+    from kd_asr_slr.reporting.model_card import write_model_card
     from kd_asr_slr.reporting.run_folder import RunFolder
     from kd_asr_slr.training.data import evaluation_items, load_data, scored_corpus, training_part
     from kd_asr_slr.training.evaluation import build_decoding, predict, score_split
+    from kd_asr_slr.training.terminal import quiet_libraries
 
+    quiet_libraries()
     run = RunFolder(score.run)
     data = scored_corpus(run.config(), score)
     results = run.read_results()
@@ -30,6 +33,7 @@ def main() -> None:
     items = evaluation_items(training_part(load_data(data), data, score.split), processor, data)
     predictions = predict(model, items, Collator(processor.input_name), decode, score.batch_size)
     entry = score_split(run, predictions, score.split, score.decoder, score.lm, score.protocol)
+    write_model_card(run)
     print(
         f"{results['name']}  {score.split}  {score.decoder}  WER {100 * entry['wer']:.2f} %  "
         f"WRA {100 * entry['wra']:.2f} %  S {entry['substitutions']}  D {entry['deletions']}  I {entry['insertions']}  "

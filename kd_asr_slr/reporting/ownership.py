@@ -68,14 +68,16 @@ def identity(config: Mapping[str, Any], volatile: Collection[str], recipe: str) 
 
 def fingerprint(identity_of_run: Mapping[str, Any]) -> str:
     """sha256 of a run's identity; the order of keys does not matter."""
-    text = json.dumps(identity_of_run, sort_keys=True, ensure_ascii=False)
+    values = {key: _as_number(value) for key, value in identity_of_run.items()}
+    text = json.dumps(values, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
     """The keys in which two identities differ, with both values, the first few of them."""
     # Compared as JSON: 1 is not True there, and a list equals the tuple it was.
-    keys = [key for key in {**theirs, **ours} if _shown(theirs, key) != _shown(ours, key)]
+    one, other = ({key: _as_number(value) for key, value in side.items()} for side in (theirs, ours))
+    keys = [key for key in {**theirs, **ours} if _shown(one, key) != _shown(other, key)]
     lines = [f"{key} is {_shown(theirs, key)} there and {_shown(ours, key)} here" for key in keys[:MAX_LISTED]]
     if len(keys) > MAX_LISTED:
         lines.append(f"{len(keys) - MAX_LISTED} more")
@@ -132,6 +134,13 @@ def delete(entry: Path) -> None:
         shutil.rmtree(entry)
     else:
         entry.unlink(missing_ok=True)
+
+
+def _as_number(value: Any) -> Any:
+    """The value with 2.0 as 2: a default and what was typed differ in that, and mean the same."""
+    if isinstance(value, list):
+        return [_as_number(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _is_volatile(key: str, volatile: Collection[str]) -> bool:

@@ -21,7 +21,8 @@ class EpochCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Set the epoch that begins."""
-        self.dataset.set_epoch(round(state.epoch or 0))
+        # A run that is taken up in the middle of epoch 1 starts at 1.5; whole epochs are exact in floating point.
+        self.dataset.set_epoch(int(state.epoch or 0))
 
 
 class LogLineCallback(TrainerCallback):

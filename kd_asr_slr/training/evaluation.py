@@ -61,10 +61,10 @@ def attention_decoding(processor: Any, score: ScoreArguments, model: PreTrainedM
             f"the model ({model.config.model_type}) has no attention decoder", fix="set --decoder greedy or beam"
         )
 
+    longest = min(score.max_length, model.config.max_target_positions - 1)
+
     def decode(model: PreTrainedModel, batch: dict[str, Any], output: CTCOutput) -> list[str]:
-        ids = model.generate(
-            batch["input_values"], attention_mask=batch["attention_mask"], max_new_tokens=score.max_length
-        )
+        ids = model.generate(batch["input_values"], attention_mask=batch["attention_mask"], max_new_tokens=longest)
         return [processor.decode_labels(row) for row in ids.tolist()]
 
     return decode

@@ -17,10 +17,10 @@ from kd_asr_slr.errors import UserError, raise_all
 from kd_asr_slr.processing.augmentation import check_for_cache
 from kd_asr_slr.processing.dataset import RecogniserDataset
 from kd_asr_slr.processing.feasibility import ctc_frames_needed
+from kd_asr_slr.teachers.batches import batch_to
 from kd_asr_slr.teachers.cached import CachedTeachers
 from kd_asr_slr.teachers.diagnosis import diagnose
 from kd_asr_slr.teachers.fingerprints import vocabulary_difference
-from kd_asr_slr.teachers.pool import TeacherPool
 from kd_asr_slr.training.data import augmentation_of, evaluation_items
 from kd_asr_slr.training.evaluation import batches, prediction_of, rates
 from kd_asr_slr.training.session import subsampling_of
@@ -56,9 +56,10 @@ def preflight(
     if trainer.teachers is not None and teaching is not None:
         problems += teacher_problems(trainer, processor, teaching)
     raise_all(problems, "preflight")
-    if isinstance(trainer.teachers, TeacherPool) and trainer.args.preflight_batches:
-        check_combined_target(trainer, processor, corpus, data)
-    check_one_batch(trainer)
+    with torch.random.fork_rng(devices=[]):  # every new loader draws from it
+        if trainer.teachers is not None and trainer.args.preflight_batches:
+            check_combined_target(trainer, processor, corpus, data)
+        check_one_batch(trainer)
 
 
 def label_problems(items: RecogniserDataset, trainer: DistillationTrainer, listed: int = 5) -> list[str]:
@@ -96,7 +97,7 @@ def teacher_problems(trainer: DistillationTrainer, processor: Any, teaching: Tea
     if difference:
         problems.append(f"vocabularies differ: {difference}; build the student with --vocabulary TEACHER_RUN")
     problems += _missing_needs(trainer)
-    if trainer.args.rate_matching == "equal" and abs(teachers.frame_seconds / trainer.frame_seconds - 1) > 1e-6:
+    if trainer.args.rate_matching == "equal" and frame_rates_differ(trainer):
         problems.append(
             f"the teachers have a frame every {teachers.frame_seconds:g} s and the student every "
             f"{trainer.frame_seconds:g} s; expected one frame rate, or --rate_matching resample"
@@ -106,6 +107,11 @@ def teacher_problems(trainer: DistillationTrainer, processor: Any, teaching: Tea
     else:
         problems += _unknown_speakers(trainer, teaching)
     return problems + worse_teachers(teaching, teachers)
+
+
+def frame_rates_differ(trainer: DistillationTrainer) -> bool:
+    """Whether teachers and student have frames of different length."""
+    return abs(trainer.teachers.frame_seconds / trainer.frame_seconds - 1) > FRAME_RATE_TOLERANCE
 
 
 def _missing_needs(trainer: DistillationTrainer) -> list[str]:
@@ -172,39 +178,49 @@ def worse_teachers(teaching: TeacherArguments, teachers: Any) -> list[str]:
 def check_combined_target(
     trainer: DistillationTrainer, processor: Any, corpus: DatasetDict, data: DataArguments
 ) -> dict[str, float]:
-    """Decode what the teachers say together, greedily, on a few dev batches.
+    """Decode what the teachers say together, greedily, on a few batches: of dev; cached ones of the training split.
 
     A mean of teachers that do not know a speaker collapses to blanks; here that shows in seconds.
 
     Raises:
         UserError: if the combined target is blank nearly everywhere.
     """
-    items = dev_items(trainer, processor, corpus, data)
-    heard = list(
-        itertools.islice(
-            batches(items, trainer.data_collator, trainer.args.eval_batch_size), trainer.args.preflight_batches
-        )
-    )
-    numbers = diagnose(trainer.teachers, heard)
-    predictions = []
+    teachers = trainer.teachers
+    cached = isinstance(teachers, CachedTeachers)
+    if cached:
+        items = evaluation_items(trainer.train_dataset.rows, processor, data)
+    else:
+        items = dev_items(trainer, processor, corpus, data)
+    found = batches(items, trainer.data_collator, trainer.args.eval_batch_size)
+    heard = list(itertools.islice(found, trainer.args.preflight_batches)) if len(items) else []
+    if not heard:
+        logger.info("the combined target is not decoded: no teacher may speak for anyone in dev")
+        return {}
+    numbers, predictions = {"frames": 0, "blanks": 0}, []
     for batch in heard:
-        signal = trainer.teachers.signal({**batch})
-        for row, frames in enumerate(signal.lengths.tolist()):
+        signal = teachers.signal(batch if cached else batch_to(batch, teachers.device))
+        for row, frames in enumerate((signal.lengths * (signal.weight > 0)).tolist()):
             best = signal.log_probs[row, :frames].argmax(-1).cpu().numpy()
+            numbers["frames"] += frames
+            numbers["blanks"] += int((best == processor.blank_id).sum())
             text = processor.decode_labels(collapse(best, processor.blank_id))
             predictions.append(prediction_of(items.rows[len(predictions)], text))
     numbers |= rates(predictions)
+    numbers["blank_ratio"] = numbers["blanks"] / max(numbers["frames"], 1)
+    if not cached:
+        numbers |= diagnose(teachers, heard)
+        logger.info("the teachers agree on %.1f %% of the frames", 100 * numbers["teacher_agreement"])
     logger.info(
-        "combined target on %d dev utterances: WER %.1f %%, blank in %.1f %% of the frames, teachers agree on %.1f %%",
+        "combined target on %d %s utterances: WER %.1f %%, blank in %.1f %% of the frames",
         len(predictions),
+        data.train_split if cached else data.dev_split,
         100 * numbers["wer"],
         100 * numbers["blank_ratio"],
-        100 * numbers["teacher_agreement"],
     )
     if numbers["blank_ratio"] > COLLAPSED_BLANK_RATIO and not math.isclose(numbers["wer"], 0.0):
         raise UserError(
             f"the combined target has collapsed: blank in {100 * numbers['blank_ratio']:.1f} % of the frames, "
-            f"{100 * numbers['wer']:.1f} % WER when decoded on dev",
+            f"{100 * numbers['wer']:.1f} % WER when decoded on {data.train_split if cached else data.dev_split}",
             expected="a target that says something",
             fix="let each teacher speak for its own speaker (--aggregation route), or use teachers that know them all",
         )

@@ -5,16 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
-from datasets import DatasetDict, disable_progress_bars
-from transformers import EarlyStoppingCallback, PreTrainedModel, PrinterCallback
-from transformers.utils import logging as transformers_logging
+from datasets import DatasetDict
+from transformers import EarlyStoppingCallback, PreTrainedModel, PrinterCallback, TrainerState
 
 from kd_asr_slr.arguments import DataArguments, DistillationArguments, ScoreArguments
 from kd_asr_slr.errors import UserError
@@ -31,6 +29,7 @@ from kd_asr_slr.training.callbacks import EpochCallback, LogLineCallback
 from kd_asr_slr.training.data import corpus_name, evaluation_items, training_items, training_part
 from kd_asr_slr.training.evaluation import DevMetrics, build_decoding, predict, score_split
 from kd_asr_slr.training.settings import label_settings, loss_settings, temperature_schedule
+from kd_asr_slr.training.terminal import quiet_libraries
 from kd_asr_slr.training.trainer import DistillationTrainer
 
 logger = logging.getLogger(__name__)
@@ -39,6 +38,7 @@ logger = logging.getLogger(__name__)
 VOLATILE = frozenset(
     (
         *("output_dir", "overwrite_output_dir", "resume_from_checkpoint", "save_total_limit", "run_name"),
+        "restore_callback_states_from_checkpoint",
         *("media_check", "feature_cache_mb", "preflight_batches", "expected_processes"),
         *("logging_steps", "logging_first_step", "logging_strategy", "log_level", "log_level_replica"),
         *("disable_tqdm", "report_to", "use_cpu", "local_rank", "ddp_timeout"),
@@ -90,13 +90,27 @@ def open_run(training: DistillationArguments, recipe: str, config: dict[str, Any
     session = Session(RunFolder(folder), recipe, config, training.overwrite_output_dir)
     if session.finished:
         print(f"{folder} holds this run already, finished; nothing to do (start again: --overwrite_output_dir true)")
-    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(folder / "tensorboard"))
     try:
-        yield session
+        with _events_in(folder / "tensorboard"):
+            yield session
     except UserError:
-        if not existed and folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()  # the trainer makes the empty folder before anything is checked
+        if not existed:
+            with contextlib.suppress(OSError):  # it holds something, or another process was faster
+                folder.rmdir()  # the trainer makes the empty folder before anything is checked
         raise
+
+
+@contextlib.contextmanager
+def _events_in(folder: Path) -> Iterator[None]:
+    """Where transformers writes TensorBoard events meanwhile, unless the user's environment says where."""
+    if "TENSORBOARD_LOGGING_DIR" in os.environ:
+        yield
+        return
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder)
+    try:
+        yield
+    finally:
+        os.environ.pop("TENSORBOARD_LOGGING_DIR", None)
 
 
 def announce(training: DistillationArguments) -> None:
@@ -106,14 +120,7 @@ def announce(training: DistillationArguments) -> None:
     Raises:
         UserError: if the number of processes is not the expected one.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for noisy in ("httpx", "matplotlib", "fsspec", "datasets", "torch", "accelerate"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    transformers_logging.set_verbosity_error()
-    training.disable_tqdm = training.disable_tqdm or not sys.stderr.isatty()
-    if training.disable_tqdm:
-        disable_progress_bars()
-        transformers_logging.disable_progress_bar()
+    training.disable_tqdm = not quiet_libraries() or training.disable_tqdm
     training.dataloader_pin_memory = training.dataloader_pin_memory and torch.cuda.is_available()
     check_world_size(training)
 
@@ -165,7 +172,9 @@ def build_trainer(
     collator = Collator(processor.input_name)
     settings = loss_settings(training)
     frame_seconds = processor.frame_seconds * frame_ratio(student)
-    projections = projections_for(settings, student, teachers, collator([train_set[0]]))
+    # An evaluation item, since its labels may not fit: that is for preflight to say.
+    probe = evaluation_items(rows.select([0]), processor, data, views=views)
+    projections = projections_for(settings, student, teachers, lambda: collator([probe[0]]))
     known = {"blank_id": processor.blank_id, "eos_id": getattr(processor.tokenizer, "eos_id", None)}
     callbacks = [EpochCallback(train_set), LogLineCallback()]
     if training.early_stopping_patience:
@@ -179,7 +188,8 @@ def build_trainer(
         processing_class=processor,
         compute_metrics=DevMetrics(dev_set, processor),
         callbacks=callbacks,
-        losses=build_losses(settings, **known, frame_seconds=frame_seconds, projections=projections),
+        # without projections: the trainer makes them part of the student's forward pass
+        losses=build_losses(settings, **known, frame_seconds=frame_seconds),
         evaluation_losses=build_losses(label_settings(settings), **known),
         teachers=teachers,
         temperature=temperature_schedule(training),
@@ -200,12 +210,12 @@ def subsampling_of(student: PreTrainedModel) -> Callable[[int], int]:
 
 
 def projections_for(
-    settings: LossSettings, student: PreTrainedModel, teachers: Any, batch: dict[str, Any]
+    settings: LossSettings, student: PreTrainedModel, teachers: Any, probe: Callable[[], dict[str, Any]]
 ) -> HiddenProjections | None:
     """The projections that hidden-state matching needs, their widths seen on one batch; None without that loss."""
     if teachers is None or not (settings.gamma > 0 and settings.feature_losses):
         return None
-    layers = sorted(set(settings.layer_map.values()))
+    layers, batch = sorted(set(settings.layer_map.values())), probe()
     with torch.no_grad():
         student_states = run_ctc(student.eval(), batch, output_hidden_states=True).hidden_states
         teacher_states = teachers.signal(batch, hidden_layers=tuple(layers)).hidden_states
@@ -220,13 +230,28 @@ def train(trainer: DistillationTrainer, session: Session) -> None:
     checkpoint = session.claim()
     if checkpoint is not None:
         logger.info("taking up the run again from %s", checkpoint)
+        if has_stopped_early(trainer, checkpoint):
+            return
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+
+
+def has_stopped_early(trainer: DistillationTrainer, checkpoint: Path) -> bool:
+    """Whether early stopping ended the training at this checkpoint; then the trainer is left as training leaves it."""
+    state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+    stopping = state.stateful_callbacks.get(EarlyStoppingCallback.__name__)
+    patience = trainer.args.early_stopping_patience
+    if not patience or stopping is None or stopping["attributes"]["early_stopping_patience_counter"] < patience:
+        return False
+    trainer.state = state
+    trainer._load_best_model()
+    return True
 
 
 def finish(
     trainer: DistillationTrainer, session: Session, *, processor: Any, corpus: DatasetDict, data: DataArguments
 ) -> None:
     """Save the best student, score dev and test greedily, draw the curves, write the card, mark the run finished."""
+    trainer.drop_projections()
     trainer.save_model()
     if trainer.is_world_process_zero():
         model = trainer.accelerator.unwrap_model(trainer.model)

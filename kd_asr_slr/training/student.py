@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import DatasetDict
-from transformers import PreTrainedModel, set_seed
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from kd_asr_slr.arguments import DataArguments, ModelArguments
 from kd_asr_slr.command_line import as_dict
@@ -17,7 +17,7 @@ from kd_asr_slr.models.auto import MODELS, build_model, load_model, takes_wavefo
 from kd_asr_slr.processing.auto import load_processor
 from kd_asr_slr.processing.sign import SignFeatureExtractor, SignProcessor
 from kd_asr_slr.processing.speech import SpeechFeatureExtractor, SpeechProcessor
-from kd_asr_slr.processing.tokenization import LabelTokenizer
+from kd_asr_slr.processing.tokenization import SPACE, LabelTokenizer, token_list
 from kd_asr_slr.training.data import media_kind
 
 
@@ -56,12 +56,32 @@ def build_tokenizer(model: ModelArguments, data: DataArguments, corpus: DatasetD
     if model.vocabulary is None:
         texts = corpus[data.train_split]["text"]
     elif Path(model.vocabulary).is_dir():
-        return load_processor(model.vocabulary).tokenizer
+        return own_tokenizer(load_processor(model.vocabulary).tokenizer, model.vocabulary)
     elif Path(model.vocabulary).is_file():
         texts = Path(model.vocabulary).read_text(encoding="utf-8").splitlines()
     else:
         raise UserError(f"there is no vocabulary {model.vocabulary}", expected="a run folder, or a word list")
     return LabelTokenizer.from_texts(texts, kind=model.tokenizer_kind, decoder_specials=specials)
+
+
+def own_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: str) -> LabelTokenizer:
+    """The labels of another run; those of a transformers network that spells, as a list of characters.
+
+    Raises:
+        UserError: if they are pieces of words.
+    """
+    if isinstance(tokenizer, LabelTokenizer):
+        return tokenizer
+    tokens, blank_id = token_list(tokenizer)
+    specials = {"pad_token": tokens[blank_id], "bos_token": tokenizer.bos_token, "eos_token": tokenizer.eos_token}
+    pieces = [token for token in tokens if len(token) > 1 and token not in (*specials.values(), tokenizer.unk_token)]
+    if pieces or SPACE not in tokens:
+        raise UserError(
+            f"the labels of {folder} are not characters ({', '.join(pieces[:3]) or f'no {SPACE}'})",
+            expected=f"words or characters, with '{SPACE}' between words",
+            fix="take the vocabulary of another run",
+        )
+    return LabelTokenizer(token_sequence=tokens, kind="characters", **specials)
 
 
 def build_student(model: ModelArguments, processor: Any, seed: int) -> PreTrainedModel:

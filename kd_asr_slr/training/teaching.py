@@ -48,8 +48,8 @@ def build_teachers(
     expected: Any = {
         "ids": fingerprint_of_texts(part["id"]),
         "count": len(part),
-        "tokens": processor.tokenizer.tokens,
-        "blank_id": processor.tokenizer.blank_id,
+        "tokens": processor.tokens,
+        "blank_id": processor.blank_id,
     }
     if teaching.teachers:
         pool = build_pool(teaching, processor, corpus)
@@ -113,8 +113,10 @@ def dev_wer_of(path: str, speaker: str | None = None) -> float | None:
     folder = RunFolder(path)
     if not (folder.path / "results.json").is_file():
         return None
+    known = (folder.path / "resolved_config.yaml").is_file()
+    dev_split = folder.config().get("dev_split", "dev") if known else "dev"
     for score in folder.read_results()["scores"]:
-        if score["split"] == "dev" and score["decoder"] == "greedy":
+        if score["split"] == dev_split and score["decoder"] == "greedy":
             return score["wer"] if speaker is None else score["by_speaker"].get(speaker, {}).get("wer")
     return None
 

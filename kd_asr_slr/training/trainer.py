@@ -5,8 +5,9 @@ Dimension legend: see `kd_asr_slr.outputs`.
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ import safetensors.torch
 import torch
 from torch import nn
 from transformers import Trainer
+from transformers.utils import ModelOutput
 
+from kd_asr_slr.losses.hidden import HiddenProjections
 from kd_asr_slr.losses.schedules import TemperatureSchedule
 from kd_asr_slr.losses.table import WeightedLoss
 from kd_asr_slr.models.forward import run_ctc
@@ -22,6 +25,7 @@ from kd_asr_slr.outputs import CTCOutput, TeacherSignal
 from kd_asr_slr.teachers.interface import Teachers
 
 PROJECTIONS = "distillation_projections"
+COUNTED = "counted"  # key of a batch: [B], 0 for an utterance that only fills a batch up
 IGNORED = -100
 
 
@@ -58,7 +62,7 @@ class DistillationTrainer(Trainer):
         temperature: TemperatureSchedule,
         frame_seconds: float,
         teachers: Teachers | None = None,
-        projections: nn.Module | None = None,
+        projections: HiddenProjections | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
@@ -71,8 +75,10 @@ class DistillationTrainer(Trainer):
         self.temperature = temperature
         self.frame_seconds = frame_seconds
         if projections is not None and any(True for _ in projections.parameters()):
-            # Part of the wrapped module while training, so that DistributedDataParallel averages their gradients.
+            # Part of the student's own forward pass while training: DistributedDataParallel averages the gradients of
+            # what is used in there, and fails on parameters that are used outside of it.
             self.model.add_module(PROJECTIONS, projections.to(self.args.device))
+            self._hook = self.model.register_forward_hook(project_hidden_states)
         if teachers is not None:
             teachers.to(self.args.device)
         self._sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(2, device=self.args.device))
@@ -97,15 +103,16 @@ class DistillationTrainer(Trainer):
             return_outputs: also return the student's output.
             num_items_in_batch: utterances of the accumulated batch over all processes; default: of this batch.
         """
-        hidden = any("hidden_states" in item.loss.needs for item in self.losses)
-        output = run_ctc(model, inputs, output_hidden_states=hidden)
+        output = self._listen(model, inputs)
         signal = self._signal(inputs)
         temperature = self.current_temperature
-        total = output.logits.new_zeros(output.logits.shape[0], dtype=torch.float32)  # [B]
+        counted = inputs.get(COUNTED, torch.ones_like(output.logit_lengths))  # [B]
+        # A zero on the graph: DistributedDataParallel waits for the gradient of every output, asked for or not.
+        total = output.logits[:, :0].sum((1, 2)).float()  # [B]
         for item in self.losses:
             value = item.loss(output, signal, inputs, temperature=temperature)  # [B]
             total = total + item.weight * value
-            self._record(f"loss_{item.name}", value)
+            self._record(f"loss_{item.name}", value[counted > 0])
             for name, number in item.loss.diagnostics(output, signal, inputs).items():
                 self._record(name, torch.as_tensor([number], dtype=torch.float32, device=total.device))
         if signal is not None:
@@ -113,8 +120,15 @@ class DistillationTrainer(Trainer):
         count = total.shape[0] if num_items_in_batch is None else num_items_in_batch
         # DistributedDataParallel averages over processes; count is their sum already.
         scale = 1 if num_items_in_batch is None else self.accelerator.num_processes
-        loss = total.sum() * scale / count
+        loss = (total * counted).sum() * scale / count
         return (loss, output) if return_outputs else loss
+
+    def _listen(self, model: nn.Module, batch: dict[str, Any]) -> CTCOutput:
+        """The student's output; the decoder of a hybrid, which wants the labels, runs only where a loss asks for it."""
+        hidden = any("hidden_states" in item.loss.needs for item in self.losses)
+        if not any("decoder_logits" in item.loss.needs for item in self.losses):
+            batch = {name: value for name, value in batch.items() if name != "labels"}
+        return run_ctc(model, batch, output_hidden_states=hidden)
 
     def _signal(self, batch: dict[str, Any]) -> TeacherSignal | None:
         if self.teachers is None or not any(item.loss.kind != "hard" for item in self.losses):
@@ -123,12 +137,36 @@ class DistillationTrainer(Trainer):
         with torch.no_grad():
             return self.teachers.signal(batch, hidden_layers=tuple(layers))
 
-    def _get_num_items_in_batch(self, batch_samples: list[dict[str, Any]], device: torch.device) -> torch.Tensor:
-        count = torch.tensor(sum(len(batch["ids"]) for batch in batch_samples), device=device)
-        return self.accelerator.gather(count).sum()
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[dict[str, Any]], num_batches: int, device: torch.device
+    ) -> tuple[list[dict[str, Any]], torch.Tensor]:
+        """The micro-batches of one step, and how many utterances they have over all processes."""
+        batches = list(itertools.islice(epoch_iterator, num_batches))
+        count = torch.tensor(sum(len(batch["ids"]) for batch in batches), device=device)
+        if batches and self.accelerator.gradient_state.end_of_dataloader:
+            counted = self._without_repeated(len(batches[-1]["ids"])).to(device)
+            batches[-1][COUNTED] = counted
+            count = count - len(counted) + counted.sum()
+        return batches, self.accelerator.gather(count).sum()
+
+    def _without_repeated(self, size: int) -> torch.Tensor:
+        """Which utterances of an epoch's last batch count, [B]: several processes get batches of one size, which
+        accelerate fills up with utterances from the epoch's start."""
+        together = self._train_batch_size * self.args.world_size
+        left = len(self.train_dataset) % together
+        if self.args.world_size == 1 or left == 0 or self.args.dataloader_drop_last:
+            return torch.ones(size, dtype=torch.long)
+        place = torch.arange(size) + self._train_batch_size * self.args.process_index
+        return (place < left).long()
 
     def _record(self, name: str, values: torch.Tensor) -> None:
         self._sums[name] += torch.stack([values.detach().sum().float(), values.new_tensor(values.numel()).float()])
+
+    def drop_projections(self) -> None:
+        """Take the projections out of the student, whose training is over."""
+        if hasattr(self.model, PROJECTIONS):
+            self._hook.remove()
+            delattr(self.model, PROJECTIONS)
 
     def forget_parts(self) -> None:
         """Drop what has been summed since the last log entry."""
@@ -175,6 +213,18 @@ class DistillationTrainer(Trainer):
         file = Path(resume_from_checkpoint) / f"{PROJECTIONS}.safetensors"
         if file.is_file():
             (model or self.model).load_state_dict(safetensors.torch.load_file(file), strict=False)
+
+
+def project_hidden_states(model: nn.Module, inputs: Any, output: ModelOutput) -> ModelOutput:
+    """Forward hook of a student in training: its mapped hidden states at the teachers' width."""
+    if not model.training or output.hidden_states is None:
+        return output
+    projections = getattr(model, PROJECTIONS)
+    states = list(output.hidden_states)
+    for layer in map(int, projections.layers):
+        states[layer] = projections(states[layer], layer)
+    output.hidden_states = tuple(states)
+    return output
 
 
 def without_infeasible(batch: dict[str, Any], output: CTCOutput) -> dict[str, Any]:
