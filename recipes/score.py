@@ -30,7 +30,7 @@ def main() -> None:
     processor = load_processor(score.run)
     model = load_model(score.run)
     decode = build_decoding(score, processor, model)
-    items = evaluation_items(training_part(load_data(data), data, score.split), processor, data)
+    items = evaluation_items(training_part(load_data(data, [score.split]), data, score.split), processor, data)
     predictions = predict(model, items, Collator(processor.input_name), decode, score.batch_size)
     entry = score_split(run, predictions, score.split, score.decoder, score.lm, score.protocol)
     write_model_card(run)

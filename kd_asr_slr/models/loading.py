@@ -16,6 +16,7 @@ from kd_asr_slr.errors import UserError
 HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+NO_WEIGHTS = {"training_args.bin", "optimizer.pt", "scheduler.pt", "scaler.pt", "rng_state.pth"}  # of the trainer
 # Replaces masked frames in training only, and is absent from checkpoints that were trained without masking.
 OPTIONAL_WEIGHT = "masked_spec_embed"
 LISTED = 5
@@ -43,7 +44,7 @@ def _check_folder(folder: Path) -> None:
     _check_model_type(folder / "config.json")
     if any((folder / name).is_file() for name in WEIGHTS):
         return
-    pickled = sorted(file.name for pattern in PICKLED for file in folder.glob(pattern))
+    pickled = sorted({file.name for pattern in PICKLED for file in folder.glob(pattern)} - NO_WEIGHTS)
     if pickled:
         raise UserError(
             f"{folder} has its weights as {pickled[0]}, a pickle, which can run code when it is read",

@@ -32,11 +32,15 @@ def load_processor(folder_or_name: str | Path, revision: str | None = None) -> R
     options = {} if revision is None else {"revision": revision}
     try:
         processor = AutoProcessor.from_pretrained(str(folder_or_name), **options)
+    except UserError as error:
+        raise UserError(f"the processor in '{folder_or_name}' cannot be used: {error}") from error
     except (OSError, ValueError) as error:
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if not Path(folder_or_name).exists():
+            found = f"no processor in '{folder_or_name}': no such folder, and not found on the hub ({first_line})"
+        else:
+            found = f"no processor in '{folder_or_name}' ({first_line})"
         raise UserError(
-            f"no processor in '{folder_or_name}' ({first_line})",
-            "a folder that a run saved",
-            fix="check the path; a processor is saved beside its model",
+            found, "a folder that a run saved", fix="check the path; a processor is saved beside its model"
         ) from error
     return wrap_processor(processor)

@@ -75,7 +75,12 @@ class RecogniserDataset(Dataset):
             for name, view in views.items()
             if view.sampling_rate != rate
         ]
-        if self._augmentation is None or not len(self.rows):
+        if not len(self.rows):
+            return problems
+        given, wanted = ("audio" if self.rows[0].get("audio") else "features"), ("audio" if rate else "features")
+        if given != wanted:
+            problems.append(f"the rows have {given}, but the processor takes {wanted}")
+        if self._augmentation is None:
             return problems
         if self._augmentation.has("waveform") and not self.rows[0].get("audio"):
             problems.append("an augmentation of waveforms, but the rows have features; leave it out")

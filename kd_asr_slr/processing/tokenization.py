@@ -261,7 +261,7 @@ def _read_vocabulary(vocab_file: str | None) -> list[str]:
         return [token for token, _ in _in_order(index)]
     except (OSError, ValueError, AttributeError, TypeError) as error:
         found = f"cannot read the vocabulary {vocab_file} ({error})"
-        raise UserError(found, "JSON of token -> 0, 1, 2, ...") from error
+        raise UserError(found, "JSON of tokens and their indices, from 0 on") from error
 
 
 def _in_order(index: dict[str, int]) -> list[tuple[str, int]]:

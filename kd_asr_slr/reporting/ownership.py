@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -99,6 +100,19 @@ def refuse_foreign_files(folder: Path) -> None:
         expected="a new or empty folder, or one with a run.json",
         fix=f"{ANOTHER_FOLDER} (--overwrite_output_dir true deletes runs only, never other files)",
     )
+
+
+def refuse_unusable_place(folder: Path) -> None:
+    """A folder that is not there yet must be one that can be made.
+
+    Raises:
+        UserError: where a file, or a folder without permission to write, is in the way.
+    """
+    nearest = next(parent for parent in folder.absolute().parents if parent.exists())
+    if not nearest.is_dir():
+        raise UserError(f"{nearest} is a file", "a folder as --output_dir", ANOTHER_FOLDER)
+    if not os.access(nearest, os.W_OK):
+        raise UserError(f"{folder} cannot be created (no permission to write in {nearest})", fix=ANOTHER_FOLDER)
 
 
 def refuse_other_run(folder: Path, name: str, theirs: Mapping[str, Any] | None, ours: Mapping[str, Any]) -> None:

@@ -108,6 +108,7 @@ class RunFolder:
     ) -> Claim:
         """What `claim` would answer, and its refusals; nothing is written, so every process may ask."""
         if not self.path.exists():
+            ownership.refuse_unusable_place(self.path)
             return "new"
         if not self.path.is_dir():
             raise UserError(f"{self.path} is a file", "a folder as --output_dir", ANOTHER_FOLDER)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from kd_asr_slr.errors import UserError
@@ -146,7 +146,7 @@ class StoreWriter:
                 raise UserError(
                     f"{self.folder} holds {strangers[0]} and no manifest.json",
                     expected="an empty folder, or a store of soft targets",
-                    fix="choose another cache_dir",
+                    fix="choose another --teacher_cache",
                 )
         if not path.exists() or path.read_bytes() != self.manifest.to_json():
             write_bytes(path, self.manifest.to_json())
@@ -170,7 +170,7 @@ class StoreWriter:
                 raise UserError(
                     f"the teachers' {content} of utterance '{name}' holds values that are not finite",
                     expected="finite log-probabilities and hidden states",
-                    fix="check the utterance with recipes/prepare_data.py, and the teacher on it",
+                    fix="check this utterance's recording, and the teacher on it",
                 )
             found[f"{name}/{content}"] = to_disk(tensor, self.manifest.dtype)
         return found
@@ -240,11 +240,25 @@ class StoreReader:
         """Numbers of the shards that are missing or damaged; reads every byte."""
         return [shard for shard in range(self.manifest.shards) if not self._is_whole(shard)]
 
+    def require_whole(self) -> None:
+        """Refuse a store with missing or damaged shards; reads every byte.
+
+        Raises:
+            UserError: naming the shards.
+        """
+        if damaged := self.verify():
+            raise UserError(
+                f"the shards {_few(damaged)} in {self.folder} are missing or unlike their checksum", fix=RESUME
+            )
+
     def _tensors(self, name: str, place: Place, contents: Sequence[str]) -> dict[str, torch.Tensor]:
         if place.weight == 0:
             return {}
-        shard = self._shard(place.shard)
-        return {content: from_disk(shard.get_tensor(f"{name}/{content}"), content) for content in contents}
+        try:
+            shard = self._shard(place.shard)
+            return {content: from_disk(shard.get_tensor(f"{name}/{content}"), content) for content in contents}
+        except SafetensorError as error:
+            raise UserError(f"shard {place.shard} in {self.folder} is damaged ({error})", fix=RESUME) from error
 
     def _shard(self, number: int) -> Any:
         if self._owner != os.getpid():  # a forked worker maps its own

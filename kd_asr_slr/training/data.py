@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +24,19 @@ from kd_asr_slr.text import normalise
 logger = logging.getLogger(__name__)
 
 
-def load_data(data: DataArguments) -> DatasetDict:
+def load_data(data: DataArguments, splits: Sequence[str] | None = None) -> DatasetDict:
     """The corpus of a run: loaded, split, restricted to its speakers, with normalised texts and checked media.
 
     Args:
         data: which corpus, which speakers, which splits.
+        splits: the splits that are needed; default: those that `data` names to train, tune and test on.
 
     Returns:
         The splits of the corpus under their own names. The train split keeps all speakers of the policy; use
         `training_part` for those a run trains on (labels are shared by all of them).
 
     Raises:
-        UserError: for anything wrong with the manifest, the speakers, the texts or the media.
+        UserError: for anything wrong with the manifest, the splits, the speakers, the texts or the media.
     """
     generated = data.corpus.startswith("synthetic_")
     corpus = load_corpus(
@@ -47,6 +48,8 @@ def load_data(data: DataArguments) -> DatasetDict:
         cache_dir=data.data_dir if generated else None,
     )
     corpus = apply_split(corpus, data.split_policy, held_out=data.held_out_speakers)
+    for split in splits or (data.train_split, data.dev_split, data.test_split):
+        training_part(corpus, data, split)
     normalise("", data.normaliser)  # an unknown name is named here, not in a worker process
     corpus = corpus.map(lambda row: {"text": normalise(row["text"], data.normaliser)}, load_from_cache_file=False)
     if data.media_check != "none":

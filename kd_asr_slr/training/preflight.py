@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import math
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ from kd_asr_slr.teachers.fingerprints import vocabulary_difference
 from kd_asr_slr.training.data import augmentation_of, evaluation_items
 from kd_asr_slr.training.evaluation import batches, prediction_of, rates
 from kd_asr_slr.training.session import subsampling_of
-from kd_asr_slr.training.teaching import dev_wer_of
+from kd_asr_slr.training.teaching import dev_wer_of, only_dev_speaker_of
 from kd_asr_slr.training.trainer import DistillationTrainer
 
 logger = logging.getLogger(__name__)
@@ -92,7 +93,7 @@ def teacher_problems(trainer: DistillationTrainer, processor: Any, teaching: Tea
     teachers = trainer.teachers
     problems = []
     difference = vocabulary_difference(
-        teachers.tokens, teachers.blank_id, processor.tokens, processor.blank_id, "the teachers", "the student"
+        teachers.tokens, teachers.blank_id, processor.tokens, processor.blank_id, "the teachers' list", "the student's"
     )
     if difference:
         problems.append(f"vocabularies differ: {difference}; build the student with --vocabulary TEACHER_RUN")
@@ -156,22 +157,36 @@ def worse_teachers(teaching: TeacherArguments, teachers: Any) -> list[str]:
 
     Args:
         teaching: names the baseline run, if there is one.
-        teachers: live or cached; a cached target is judged by the run folders that are given with it.
+        teachers: live or cached; the teachers of a cache are judged by their run folders, where these are still there.
     """
     if not teaching.baseline_run or teaching.allow_worse_teacher:
         return []
+    if not (Path(teaching.baseline_run) / "results.json").is_file():
+        return [
+            f"the baseline run {teaching.baseline_run} has no results.json; train it first, or leave out --baseline_run"
+        ]
     problems = []
-    for teacher in getattr(teachers, "teachers", []):
-        speaker = next(iter(teacher.speakers)) if len(teacher.speakers) == 1 else None
+    for name, speaker, dev_wer in _judged(teachers):
         baseline = dev_wer_of(teaching.baseline_run, speaker)
-        if baseline is not None and teacher.dev_wer is not None and teacher.dev_wer > baseline:
+        if baseline is not None and dev_wer is not None and dev_wer > baseline:
             problems.append(
-                f"teacher {teacher.name} has {100 * teacher.dev_wer:.2f} % WER on dev and the student's baseline "
+                f"teacher {name} has {100 * dev_wer:.2f} % WER on dev and the student's baseline "
                 f"{teaching.baseline_run} {100 * baseline:.2f} %; a worse teacher cannot help: take a better one, "
                 f"distil from the baseline itself (self-distillation: --teachers {teaching.baseline_run}), "
                 "or go on with --allow_worse_teacher true"
             )
     return problems
+
+
+def _judged(teachers: Any) -> list[tuple[str, str | None, float | None]]:
+    """Name, speaker (where it is the teacher of one) and dev WER of every teacher."""
+    if isinstance(teachers, CachedTeachers):
+        names = [teacher["name"] for teacher in teachers.describe()["teachers"]]
+        return [(name, only_dev_speaker_of(name), dev_wer_of(name)) for name in names]
+    return [
+        (teacher.name, next(iter(teacher.speakers)) if len(teacher.speakers) == 1 else None, teacher.dev_wer)
+        for teacher in teachers.teachers
+    ]
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ from datasets import DatasetDict
 from transformers import EarlyStoppingCallback, PreTrainedModel, PrinterCallback, TrainerState
 
 from kd_asr_slr.arguments import DataArguments, DistillationArguments, ScoreArguments
-from kd_asr_slr.errors import UserError
+from kd_asr_slr.errors import UserError, raise_all
 from kd_asr_slr.losses.hidden import HiddenProjections, build_projections
 from kd_asr_slr.losses.settings import LossSettings
 from kd_asr_slr.losses.table import build_losses
@@ -86,17 +86,17 @@ def open_run(training: DistillationArguments, recipe: str, config: dict[str, Any
     """
     announce(training)
     folder = Path(training.output_dir)
-    existed = folder.exists()
+    absent = [path for path in (folder, *folder.parents) if not path.exists()]
     session = Session(RunFolder(folder), recipe, config, training.overwrite_output_dir)
     if session.finished:
         print(f"{folder} holds this run already, finished; nothing to do (start again: --overwrite_output_dir true)")
     try:
         with _events_in(folder / "tensorboard"):
             yield session
-    except UserError:
-        if not existed:
-            with contextlib.suppress(OSError):  # it holds something, or another process was faster
-                folder.rmdir()  # the trainer makes the empty folder before anything is checked
+    except BaseException:
+        with contextlib.suppress(OSError):  # one holds something, or another process was faster
+            for path in absent:
+                path.rmdir()  # the trainer makes the empty folder before anything is checked
         raise
 
 
@@ -171,6 +171,7 @@ def build_trainer(
     dev_set = evaluation_items(training_part(corpus, data, data.dev_split), processor, data)
     collator = Collator(processor.input_name)
     settings = loss_settings(training)
+    raise_all(settings.problems(), "the losses")
     frame_seconds = processor.frame_seconds * frame_ratio(student)
     # An evaluation item, since its labels may not fit: that is for preflight to say.
     probe = evaluation_items(rows.select([0]), processor, data, views=views)

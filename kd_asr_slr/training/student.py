@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from kd_asr_slr.processing.auto import load_processor
 from kd_asr_slr.processing.sign import SignFeatureExtractor, SignProcessor
 from kd_asr_slr.processing.speech import SpeechFeatureExtractor, SpeechProcessor
 from kd_asr_slr.processing.tokenization import SPACE, LabelTokenizer, token_list
+from kd_asr_slr.text import normalise
 from kd_asr_slr.training.data import media_kind
 
 
@@ -32,6 +34,7 @@ def build_processor(model: ModelArguments, data: DataArguments, corpus: DatasetD
         UserError: if features and corpus do not belong together, or the vocabulary cannot be read.
     """
     if model.model not in MODELS:
+        _check_place(model.model)
         return load_processor(model.model, revision=model.model_revision)
     tokenizer = build_tokenizer(model, data, corpus)
     options = as_dict(model.feature_options)
@@ -58,7 +61,7 @@ def build_tokenizer(model: ModelArguments, data: DataArguments, corpus: DatasetD
     elif Path(model.vocabulary).is_dir():
         return own_tokenizer(load_processor(model.vocabulary).tokenizer, model.vocabulary)
     elif Path(model.vocabulary).is_file():
-        texts = Path(model.vocabulary).read_text(encoding="utf-8").splitlines()
+        texts = _word_list(Path(model.vocabulary), data.normaliser)
     else:
         raise UserError(f"there is no vocabulary {model.vocabulary}", expected="a run folder, or a word list")
     return LabelTokenizer.from_texts(texts, kind=model.tokenizer_kind, decoder_specials=specials)
@@ -82,6 +85,29 @@ def own_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: str) -> LabelToken
             fix="take the vocabulary of another run",
         )
     return LabelTokenizer(token_sequence=tokens, kind="characters", **specials)
+
+
+def _check_place(model: str) -> None:
+    """Refuse what is neither a model type, nor a folder, nor can be OWNER/NAME on the hub."""
+    if Path(model).exists() or (model.count("/") == 1 and not model.startswith((".", "/"))):
+        return
+    close = difflib.get_close_matches(model, MODELS, n=1)
+    raise UserError(
+        f"there is no model '{model}'" + (f" (did you mean '{close[0]}'?)" if close else ""),
+        expected=f"{', '.join(MODELS)}, the folder of a finished run, or OWNER/NAME on the hub",
+        fix="correct --model, or train that run first",
+    )
+
+
+def _word_list(path: Path, normaliser: str) -> list[str]:
+    """The lines of a word list, normalised as the transcripts are."""
+    try:
+        lines = [normalise(line, normaliser) for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"the word list {path} cannot be read ({error})", expected="UTF-8 text") from error
+    if not any(line.strip() for line in lines):
+        raise UserError(f"the word list {path} has no label", expected="one label a line")
+    return lines
 
 
 def build_student(model: ModelArguments, processor: Any, seed: int) -> PreTrainedModel:

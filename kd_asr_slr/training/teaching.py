@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def build_teachers(
         UserError: if a teacher cannot be read, teachers do not agree, or the cache was made for something else.
     """
     if not teaching.teacher_cache:
-        return build_pool(teaching, processor, corpus)
+        return build_pool(teaching, processor, corpus, data.held_out_speakers)
     reader = StoreReader(teaching.teacher_cache)
     part = training_part(corpus, data, data.train_split)
     expected: Any = {
@@ -52,9 +53,11 @@ def build_teachers(
         "blank_id": processor.blank_id,
     }
     if teaching.teachers:
-        pool = build_pool(teaching, processor, corpus)
+        pool = build_pool(teaching, processor, corpus, data.held_out_speakers)
         expected = manifest_for(pool, teaching, corpus, data)
     require_match(teaching.teacher_cache, reader.manifest, expected)
+    if data.media_check == "full":
+        reader.require_whole()
     return CachedTeachers(reader)
 
 
@@ -72,22 +75,36 @@ def manifest_for(pool: TeacherPool, teaching: TeacherArguments, corpus: DatasetD
     )
 
 
-def build_pool(teaching: TeacherArguments, processor: Any, corpus: DatasetDict) -> TeacherPool:
+def build_pool(
+    teaching: TeacherArguments, processor: Any, corpus: DatasetDict, held_out: Sequence[str] = ()
+) -> TeacherPool:
     """The live teachers.
 
+    Args:
+        teaching: who teaches.
+        processor: the student's.
+        corpus: the splits of the run.
+        held_out: speakers that nobody trains on, so that nobody's teacher may be theirs.
+
     Raises:
-        UserError: if a folder is no trained run, a speaker is unknown, or the teachers do not agree.
+        UserError: if a folder is no trained run, a speaker is unknown or held out, or the teachers do not agree.
     """
     if not teaching.teachers:
         raise UserError("no teachers are given", fix="set --teachers FOLDER [FOLDER ...]")
     known = list_speakers(corpus)
     bindings = [_split_binding(entry) for entry in teaching.teachers]
-    raise_all(_unreadable(path for _, path in bindings), "the teachers")
+    bound = resolve_speakers([speaker for speaker, _ in bindings if speaker], known)
+    problems = [
+        f"a teacher is bound to {speaker}, who is held out; leave it out, or take {speaker} out of held_out_speakers"
+        for speaker in sorted(set(bound) & set(resolve_speakers(held_out, known)))
+    ]
+    raise_all(problems + _unreadable(path for _, path in bindings), "the teachers")
     teachers = [
         load_teacher(path, resolve_speakers([speaker], known) if speaker else [], teaching, processor)
         for speaker, path in bindings
     ]
     generalist = load_teacher(teaching.generalist, [], teaching, processor) if teaching.generalist else None
+    raise_all(_other_media([*teachers, *([generalist] if generalist else [])], processor), "the teachers")
     settings = aggregation_settings(teaching)
     if settings.name == "route" and len(teachers) == 1 and not teachers[0].speakers:
         logger.info("one teacher for every speaker: it teaches all utterances")
@@ -110,15 +127,38 @@ def load_teacher(path: str, speakers: list[str], teaching: TeacherArguments, pro
 
 def dev_wer_of(path: str, speaker: str | None = None) -> float | None:
     """The greedy dev WER in a run folder's results (of one speaker, where given); None where there is none."""
+    score = _dev_score(path)
+    return score.get("wer") if speaker is None else score.get("by_speaker", {}).get(speaker, {}).get("wer")
+
+
+def only_dev_speaker_of(path: str) -> str | None:
+    """The speaker of a run's dev split, where it has only one."""
+    speakers = list(_dev_score(path).get("by_speaker", {}))
+    return speakers[0] if len(speakers) == 1 else None
+
+
+def _dev_score(path: str) -> dict[str, Any]:
+    """The greedy dev score in a run folder's results; empty where there is none."""
     folder = RunFolder(path)
     if not (folder.path / "results.json").is_file():
-        return None
+        return {}
     known = (folder.path / "resolved_config.yaml").is_file()
     dev_split = folder.config().get("dev_split", "dev") if known else "dev"
-    for score in folder.read_results()["scores"]:
-        if score["split"] == dev_split and score["decoder"] == "greedy":
-            return score["wer"] if speaker is None else score["by_speaker"].get(speaker, {}).get("wer")
-    return None
+    scores = folder.read_results()["scores"]
+    return next((score for score in scores if (score["split"], score["decoder"]) == (dev_split, "greedy")), {})
+
+
+def _other_media(teachers: Sequence[FrozenTeacher], processor: Any) -> list[str]:
+    """Sentences about teachers that take audio of another rate than the student, or something else than audio."""
+
+    def media(taker: Any) -> str:
+        return f"audio of {taker.sampling_rate} Hz" if taker.sampling_rate else "features"
+
+    return [
+        f"teacher {teacher.name} takes {media(teacher.processor)} and the student {media(processor)}"
+        for teacher in teachers
+        if teacher.processor.sampling_rate != processor.sampling_rate
+    ]
 
 
 def _split_binding(entry: str) -> tuple[str | None, str]:

@@ -49,20 +49,20 @@ def test_another_vocabulary_names_the_first_token_that_differs(
 ) -> None:
     vocabulary = words_of(tmp_path, "BATA", "KAPA", "PADA", "PATA", "TAPA")
     message = refusal(teachers=[generalist], vocabulary=vocabulary)
-    assert "vocabularies differ: token 2 is 'PADA' in the teachers and 'KAPA' in the student" in message
+    assert "vocabularies differ: token 2 is 'PADA' in the teachers' list and 'KAPA' in the student's" in message
     assert "build the student with --vocabulary TEACHER_RUN" in message
 
 
 def test_a_longer_vocabulary_names_what_only_it_has(refusal: Refusal, generalist: Path, tmp_path: Path) -> None:
     message = refusal(teachers=[generalist], vocabulary=words_of(tmp_path, "BATA", "PADA", "PATA", "TAPA", "ZULU"))
-    assert "the teachers has 5 tokens and the student has 6" in message and "'ZULU'" in message
+    assert "the teachers' list has 5 tokens and the student's has 6" in message and "'ZULU'" in message
 
 
 def test_the_same_tokens_with_another_blank(speech: Path, generalist: Path, tmp_path: Path) -> None:
     run = assemble(data_dir=speech, output_dir=tmp_path, teachers=[generalist])
     tokens = run.processor.tokens
     run.processor.tokenizer = LabelTokenizer(token_sequence=tokens, kind="words", pad_token=tokens[-1])
-    with pytest.raises(UserError, match="the blank is token 0 in the teachers and token 4 in the student"):
+    with pytest.raises(UserError, match="the blank is token 0 in the teachers' list and token 4 in the student's"):
         check(run)
 
 
