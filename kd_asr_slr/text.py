@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Callable
 
 from kd_asr_slr.errors import UserError
+from kd_asr_slr.glosses import phoenix2014, phoenix2014_ctm, phoenix2014_slrt, phoenix2014t, phoenix2014t_ctm
 
 
 def collapse_blanks(text: str) -> str:
@@ -26,7 +27,15 @@ NORMALISERS: dict[str, Callable[[str], str]] = {
     "none": lambda text: text,
     "glosses": collapse_blanks,
     "words": upper_words,
+    "raw": collapse_blanks,  # PHOENIX annotations as they are
+    "phoenix2014": phoenix2014,
+    "phoenix2014_ctm": phoenix2014_ctm,
+    "phoenix2014_slrt": phoenix2014_slrt,
+    "phoenix2014t": phoenix2014t,
+    "phoenix2014t_ctm": phoenix2014t_ctm,
 }
+# Their dev and test references are published clean; cleaned again they would lose glosses (dev: 1 of 5,540).
+TRAINING_TEXT_ONLY = frozenset({"phoenix2014", "phoenix2014t"})
 
 
 def normalise(text: str, name: str) -> str:
@@ -46,3 +55,17 @@ def normalise(text: str, name: str) -> str:
     if name not in NORMALISERS:
         raise UserError(f"unknown text normaliser '{name}'", expected=f"one of {', '.join(sorted(NORMALISERS))}")
     return NORMALISERS[name](text)
+
+
+def normaliser_of_split(name: str, training: bool) -> str:
+    """Return the normaliser of a split: `name`, or "raw" where `name` is for training text only and this is none.
+
+    Args:
+        name: a key of `NORMALISERS`, as the configuration has it.
+        training: whether the split is trained on.
+
+    Example:
+        >>> normaliser_of_split("phoenix2014", training=False)
+        'raw'
+    """
+    return "raw" if name in TRAINING_TEXT_ONLY and not training else name

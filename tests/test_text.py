@@ -36,5 +36,7 @@ def test_composed_and_decomposed_letters_are_one_word() -> None:
 
 
 def test_an_unknown_normaliser_is_named_with_those_there_are() -> None:
-    with pytest.raises(UserError, match="unknown text normaliser 'wordz'; expected one of glosses, none, words"):
+    with pytest.raises(
+        UserError, match="unknown text normaliser 'wordz'; expected one of glosses, none, phoenix.*, words"
+    ):
         normalise("a", "wordz")

@@ -4,8 +4,10 @@
 |---|---|
 | `alignment` | substitutions, deletions, insertions, hits of one utterance |
 | `rates` | corpus WER and CER, WRA, bootstrap interval, rates per speaker |
-| `protocols` | named ways of counting: normaliser, tokens, alignment costs |
+| `protocols` | named ways of counting: normalisers, tokens, alignment costs; the signature |
 | `predictions` | prediction rows: join by id, read, write |
 | `score` | one entry of `scores` in a run's results.json |
+| `nist` | stm and ctm files: read, write |
+| `files` | score a ctm file against a stm file, without a run |
 | `metrics` | `load_metric`: the `evaluate` modules `wer` and `wra`, loaded offline |
 """

@@ -52,10 +52,7 @@ def score_predictions(
         "lm": lm,
         "protocol": protocol,
         "wer": wer(counts),
-        "substitutions": sum(count.substitutions for count in counts),
-        "deletions": sum(count.deletions for count in counts),
-        "insertions": sum(count.insertions for count in counts),
-        "reference_tokens": sum(count.reference_tokens for count in counts),
+        **_sums(counts),
         "utterances": len(counts),
         "wer_ci95": list(bootstrap_interval(counts, seed, resamples)),
         "wra": wra(counts),
@@ -87,6 +84,10 @@ def count_rows(rows: Sequence[Mapping[str, Any]], protocol: Protocol, split: str
     return [count_errors(reference, hypothesis, protocol.costs) for reference, hypothesis in pairs]
 
 
+def _sums(counts: Sequence[UtteranceCounts]) -> dict[str, int]:
+    names = ("substitutions", "deletions", "insertions", "reference_tokens")
+    return {name: sum(getattr(count, name) for count in counts) for name in names}
+
+
 def _speaker_rates(counts: Sequence[UtteranceCounts]) -> dict[str, Any]:
-    tokens = sum(count.reference_tokens for count in counts)
-    return {"wer": wer(counts), "wra": wra(counts), "reference_tokens": tokens}
+    return {"wer": wer(counts), "wra": wra(counts), **_sums(counts)}
