@@ -15,6 +15,7 @@ import numpy as np
 from kd_asr_slr.errors import UserError
 
 FEATURES_KEY = "features"
+_MAX_TEXT_BYTES = 1 << 20
 _FIX = "make the file again with numpy.save or numpy.savez from one numeric array"
 
 
@@ -40,10 +41,44 @@ def array_shape(path: Path) -> tuple[int, ...]:
         return _header(path, file, size)[0]
 
 
+def embedded_text(path: Path, key: str) -> str | None:
+    """A text saved beside the features of a .npz file, e.g. its glosses; None where there is none.
+
+    Args:
+        path: an existing .npz file.
+        key: name of the text; a list of texts is joined by blanks.
+
+    Raises:
+        UserError: if the archive cannot be read, or what it holds there is no text (e.g. a pickle).
+    """
+    with _reading(path), zipfile.ZipFile(path) as archive:
+        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        if key not in members:
+            return None
+        if members[key].file_size > _MAX_TEXT_BYTES:
+            raise UserError(f"{path}: '{key}' has {members[key].file_size} bytes", expected="a text")
+        with archive.open(members[key]) as file:
+            shape, _, dtype = _header(f"{path}, '{key}'", file, members[key].file_size, kinds="US")
+            data = file.read()
+    if not dtype.itemsize:
+        return ""
+    texts = np.frombuffer(data, dtype=dtype, count=math.prod(shape)).tolist()
+    return " ".join(text.decode("utf-8", "replace") if isinstance(text, bytes) else text for text in texts)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Errors of the file system and of broken archives as sentences."""
+    try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+        raise UserError(f"{path}: cannot be read as {path.suffix.lower()} ({error})", fix=_FIX) from error
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
     """The stream in .npy format and its size, out of the archive where it is one."""
-    try:
+    with _reading(path):
         if path.suffix.lower() == ".npz":
             with zipfile.ZipFile(path) as archive:
                 member = _member(path, archive)
@@ -52,8 +87,6 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
         else:
             with path.open("rb") as file:
                 yield file, path.stat().st_size
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
-        raise UserError(f"{path}: cannot be read as {path.suffix.lower()} ({error})", fix=_FIX) from error
 
 
 def _member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
@@ -70,8 +103,8 @@ def _member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
     )
 
 
-def _header(path: Path, file: BinaryIO, size: int) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, order and type, after a check of the declared size; leaves the stream at the first value."""
+def _header(path: Path | str, file: BinaryIO, size: int, kinds: str = "fiub") -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, order and type, after a check of type and declared size; leaves the stream at the first value."""
     start = file.read(8)
     if len(start) == 8 and start[:6] == np.lib.format.MAGIC_PREFIX:
         readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -86,8 +119,9 @@ def _header(path: Path, file: BinaryIO, size: int) -> tuple[tuple[int, ...], boo
         raise UserError(f"{path}: the numpy header cannot be read ({error})", fix=_FIX) from error
     if dtype.hasobject:
         raise UserError(f"{path}: holds pickled Python objects, which are never loaded", fix=_FIX)
-    if dtype.kind not in "fiub":
-        raise UserError(f"{path}: holds values of type {dtype}", expected="real numbers", fix=_FIX)
+    if dtype.kind not in kinds:
+        expected = "text" if kinds == "US" else "real numbers"
+        raise UserError(f"{path}: holds values of type {dtype}", expected=expected, fix=_FIX)
     declared, present = math.prod(shape) * dtype.itemsize, size - file.tell()
     if declared != present:
         raise UserError(f"{path}: the header declares {declared} bytes of values but the file has {present}", fix=_FIX)

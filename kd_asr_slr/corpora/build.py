@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from datasets import DatasetDict
 
-from kd_asr_slr.corpora import fsdd, synthetic_sign, synthetic_speech
+from kd_asr_slr.corpora import fsdd, phoenix, phoenix_synthetic, synthetic_sign, synthetic_speech
 from kd_asr_slr.corpora.manifest import load_manifest
 from kd_asr_slr.corpora.schema import did_you_mean
 from kd_asr_slr.errors import UserError
@@ -29,12 +30,12 @@ def load_corpus(
     """Load a corpus by its name in `CORPORA`.
 
     Args:
-        corpus: "manifest", "synthetic_speech" or "synthetic_sign".
+        corpus: a key of `CORPORA`, such as "manifest" or "phoenix2014".
         manifest: the manifest file, for "manifest".
-        name: what the corpus is called before its speakers; a synthetic corpus has its own by default.
-        root: folder the manifest's paths are relative to; the manifest's own by default.
-        options: the synthetic corpora's settings; see `SpeechOptions` and `SignOptions`.
-        cache_dir: folder that synthetic corpora are written under, once.
+        name: what the corpus is called before its speakers; every corpus but "manifest" has its own by default.
+        root: the corpus on disk; for "manifest" the folder its paths are relative to, its own by default.
+        options: the corpus's settings; see `SpeechOptions`, `SignOptions` and `phoenix.load`.
+        cache_dir: folder that synthetic corpora and converted pickles are written under, once.
 
     Raises:
         UserError: if the corpus is unknown, or a setting is missing, unknown or of another corpus.
@@ -53,7 +54,7 @@ def load_corpus(
 
 
 def default_cache_dir() -> Path:
-    """Where synthetic corpora go when no folder is given: $XDG_CACHE_HOME/kd_asr_slr, or the same under ~/.cache."""
+    """Where made and converted files go by default: $XDG_CACHE_HOME/kd_asr_slr, or the same under ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kd_asr_slr"
 
 
@@ -76,6 +77,10 @@ def _from_manifest(
 CORPORA: dict[str, Loader] = {
     "manifest": _from_manifest,
     "fsdd": fsdd.load,
+    "phoenix2014": partial(phoenix.load, "phoenix2014"),
+    "phoenix2014_si5": partial(phoenix.load, "phoenix2014_si5"),
+    "phoenix2014t": partial(phoenix.load, "phoenix2014t"),
+    "phoenix_synthetic": phoenix_synthetic.load,
     "synthetic_speech": synthetic_speech.load,
     "synthetic_sign": synthetic_sign.load,
 }

@@ -8,7 +8,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from datasets import Dataset, DatasetDict, Features, Value
 
 from kd_asr_slr.corpora.schema import (
     EXTRAS,
+    MEDIA,
     REQUIRED,
     SPLIT_ORDER,
     SUFFIXES,
@@ -28,6 +29,7 @@ from kd_asr_slr.corpora.schema import (
     unknown_columns,
 )
 from kd_asr_slr.errors import UserError, raise_all
+from kd_asr_slr.files import write_text
 
 MANIFEST_COLUMNS = ("id", "path", "text", "speaker", "split")
 _VALUES = {str: Value("string"), float: Value("float64"), int: Value("int64")}
@@ -57,7 +59,7 @@ def load_manifest(path: str | Path, name: str, root: str | Path | None = None) -
 
     Returns:
         Splits in the order train, dev, test, others. The file's path is in `audio` (.wav .flac .ogg) or in
-        `features` (.npz .npy). The files themselves are not opened; `media.check_media` does that.
+        `features` (.npz .npy .pose). The files themselves are not opened; `media.check_media` does that.
 
     Raises:
         UserError: with every problem of the manifest, by line.
@@ -80,6 +82,44 @@ def load_manifest(path: str | Path, name: str, root: str | Path | None = None) -
     raise_all(shortened(problems), where)
     base = Path(root) if root is not None else path.parent
     return _as_datasets(columns, kinds[0], name, base)
+
+
+def save_manifest(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Write rows as a manifest that `load_manifest` reads back; files in or below its folder get relative paths.
+
+    Args:
+        path: a `.csv` file; its folder is made where there is none.
+        rows: with `id`, `split`, `speaker`, `text`, `audio` or `features`, and known extras.
+
+    Raises:
+        UserError: if the path is no .csv file, there is no row, or the file cannot be written.
+
+    Example:
+        >>> save_manifest("phoenix/manifest.csv", corpus["train"].to_list() + corpus["dev"].to_list())
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".csv":
+        raise UserError(f"the manifest {path} ends in '{path.suffix}'", expected="a .csv file")
+    if not rows:
+        raise UserError(f"there is no row for the manifest {path}", expected="at least one usable file")
+    names = dict.fromkeys(name for row in rows for name in row if name not in (*MANIFEST_COLUMNS, *MEDIA))
+    content = io.StringIO(newline="")
+    writer = csv.writer(content, lineterminator="\n")
+    writer.writerow([*MANIFEST_COLUMNS, *names])
+    for row in rows:
+        media = _relative(row.get("audio") or row["features"], path.parent)
+        cells = [row["id"], media, row["text"], row["speaker"], row["split"], *(row.get(name) for name in names)]
+        writer.writerow(["" if cell is None else cell for cell in cells])
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return write_text(path, content.getvalue())
+    except OSError as error:
+        raise UserError(f"the manifest {path} cannot be written ({error.strerror})", fix="check its folder") from error
+
+
+def _relative(media: str, folder: Path) -> str:
+    place, base = Path(os.path.abspath(media)), Path(os.path.abspath(folder))
+    return place.relative_to(base).as_posix() if place.is_relative_to(base) else str(place)
 
 
 def _read(path: Path, where: str) -> _Table:

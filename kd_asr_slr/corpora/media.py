@@ -11,7 +11,7 @@ import logging
 import math
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,6 +20,8 @@ import numpy as np
 from datasets import DatasetDict
 
 from kd_asr_slr.corpora.arrays import array_shape, load_array
+from kd_asr_slr.corpora.pose_files import SUFFIX as POSE_SUFFIX
+from kd_asr_slr.corpora.pose_files import load_pose
 from kd_asr_slr.corpora.riff import check_riff
 from kd_asr_slr.corpora.schema import MEDIA, SUFFIXES, shortened
 from kd_asr_slr.errors import UserError, raise_all
@@ -91,7 +93,8 @@ def read_features(path: str | Path) -> np.ndarray:
 
     Args:
         path: a .npy file, or a .npz file with the array under `features` or with one array only; [T, F], or
-            landmarks [T, P, C] (points, coordinates), which are flattened to [T, P * C].
+            landmarks [T, P, C] (points, coordinates), which are flattened to [T, P * C]. Or a .pose file, whose
+            missing points become 0.
 
     Returns:
         float32 [T, F].
@@ -103,7 +106,7 @@ def read_features(path: str | Path) -> np.ndarray:
         >>> landmarks = read_features("sentence.npy")
     """
     path = _existing(path)
-    array = load_array(path)
+    array = load_pose(path) if path.suffix.lower() == POSE_SUFFIX else load_array(path)
     _check_shape(path, array.shape)
     with np.errstate(over="ignore"):  # an overflow becomes infinite and is reported as such
         features = np.array(array.reshape(len(array), -1), dtype=np.float32, order="C")  # [T, F]
@@ -121,7 +124,7 @@ def read_header(path: str | Path) -> MediaHeader:
     if _kind(path) == "audio":
         length, rate = _check_audio_header(path)
         return MediaHeader(length=length, rate=rate)
-    shape = array_shape(path)
+    shape = load_pose(path).shape if path.suffix.lower() == POSE_SUFFIX else array_shape(path)
     _check_shape(path, shape)
     return MediaHeader(length=shape[0], width=int(np.prod(shape[1:])))
 
@@ -153,10 +156,24 @@ def check_media(corpus: DatasetDict, level: Level = "full", max_listed: int = 20
                 _read(path, headers[path])
         except UserError as error:
             problems[path] = str(error)
-    problems |= _width_problems(headers)
+    problems |= width_problems(headers)
     listed = [problems[path] for path in paths if path in problems]
     raise_all(shortened(listed, max_listed), f"checked {len(paths)} files, {len(listed)} cannot be used")
     return _summary(list(headers.values()))
+
+
+def width_problems(headers: Mapping[str, MediaHeader]) -> dict[str, str]:
+    """Sentences, by path, about feature files whose frames are not as wide as those of most files."""
+    widths = Counter(header.width for header in headers.values() if header.width is not None)
+    if len(widths) < 2:
+        return {}
+    usual, count = widths.most_common(1)[0]
+    others = f"{count} of {widths.total()} files have {usual}"
+    return {
+        path: f"{path}: {header.width} values a frame, while {others}. To fix it: extract all files the same way."
+        for path, header in headers.items()
+        if header.width not in (None, usual)
+    }
 
 
 _REPLACE = "copy the file again from its source, or take its row out of the manifest"
@@ -255,20 +272,6 @@ def _with_progress(paths: list[str]) -> Iterable[str]:
     from tqdm import tqdm
 
     return tqdm(paths, desc="checking files", unit="file", disable=not sys.stderr.isatty(), leave=False)
-
-
-def _width_problems(headers: dict[str, MediaHeader]) -> dict[str, str]:
-    """Files whose frames are not as wide as those of most files."""
-    widths = Counter(header.width for header in headers.values() if header.width is not None)
-    if len(widths) < 2:
-        return {}
-    usual, count = widths.most_common(1)[0]
-    others = f"{count} of {widths.total()} files have {usual}"
-    return {
-        path: f"{path}: {header.width} values a frame, while {others}. To fix it: extract all files the same way."
-        for path, header in headers.items()
-        if header.width not in (None, usual)
-    }
 
 
 def _summary(headers: list[MediaHeader]) -> MediaSummary:

@@ -39,7 +39,14 @@ EXTRAS: dict[str, type] = {
 PRIVATE_PREFIX = "x_"
 COLUMNS = (*REQUIRED, *MEDIA, *EXTRAS)
 
-SUFFIXES = {".wav": "audio", ".flac": "audio", ".ogg": "audio", ".npz": "features", ".npy": "features"}
+SUFFIXES = {
+    ".wav": "audio",
+    ".flac": "audio",
+    ".ogg": "audio",
+    ".npz": "features",
+    ".npy": "features",
+    ".pose": "features",
+}
 SPLIT_ORDER = ("train", "dev", "test")
 
 # Control characters, line separators and lone surrogates break keys, JSON lines and UTF-8.
