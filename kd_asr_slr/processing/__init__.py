@@ -5,9 +5,12 @@
 | `auto` | `load_processor`; importing it registers the processors with transformers' Auto classes |
 | `tokenization` | `LabelTokenizer`, `fingerprint_of`, `token_list` |
 | `speech`, `sign` | `SpeechProcessor`, `SignProcessor` and their feature extractors |
-| `landmarks` | MediaPipe layouts, point subsets, normalisation, differences |
+| `layouts`, `face_mesh` | which points a frame holds; subsets of 79 and 118 points; who mirrors whom |
+| `landmarks` | missing points, gaps, normalisation, differences |
+| `sign_settings`, `sign_columns` | what goes together; the columns of landmark features and their streams |
+| `projection`, `standardisation` | statistics of the training split: mean, deviation, principal components |
 | `foreign` | `wrap_processor` for processors of transformers itself |
-| `augmentation` | the table of augmentations, `build_augmentation`, `check_for_cache` |
+| `augmentation`, `augmentation_sign` | the table of augmentations, `build_augmentation`, `check_for_cache` |
 | `feasibility` | `infeasible_ctc`: utterances too short for their labels |
 | `dataset`, `collator` | `RecogniserDataset`, `Collator` |
 

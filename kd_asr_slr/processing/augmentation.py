@@ -1,4 +1,5 @@
-"""Augmentations by name, on waveforms [S] or on features [T, F]; each says whether it keeps the length.
+"""Augmentations by name, on waveforms [S], on the frames of sign (see `augmentation_sign`) or on features [T, F]; each
+says whether it keeps the length.
 
 With cached teacher targets only those that keep it are allowed, since a target belongs to its frame.
 Adding one is a class and a line in `AUGMENTATIONS`.
@@ -13,6 +14,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from kd_asr_slr.errors import raise_all
+from kd_asr_slr.processing.augmentation_sign import SIGN_AUGMENTATIONS
+from kd_asr_slr.processing.layouts import Layout
 
 
 @dataclass(frozen=True)
@@ -114,9 +117,10 @@ AUGMENTATIONS: dict[str, type] = {
     "gaussian_noise": GaussianNoise,
     "gain": Gain,
     "speed": Speed,
+    **SIGN_AUGMENTATIONS,
 }
 
-_STAGES = {"waveform": 0, "features": 1}
+_STAGES = {"waveform": 0, "features": 1, "landmarks": 2}
 
 
 class Augmentation:
@@ -134,8 +138,18 @@ class Augmentation:
         self._steps = {domain: [step for step in steps if step.domain == domain] for domain in _STAGES}
 
     def has(self, domain: str) -> bool:
-        """Whether any of them works on "waveform" or "features"."""
+        """Whether any of them works on "waveform", "landmarks" or "features"."""
         return bool(self._steps[domain])
+
+    @property
+    def needs_points(self) -> bool:
+        """Whether any of those on landmarks has to know where which point is."""
+        return any(step.needs_points for step in self._steps["landmarks"])
+
+    @property
+    def only_moves(self) -> bool:
+        """Whether one of them does nothing but move all points, which centred features do not feel."""
+        return any(isinstance(step, SIGN_AUGMENTATIONS["translation"]) for step in self._steps["landmarks"])
 
     @property
     def keeps_length(self) -> bool:
@@ -150,10 +164,21 @@ class Augmentation:
         """Augment features [T, F]."""
         return self._apply("features", features, epoch, index)
 
-    def _apply(self, domain: str, array: np.ndarray, epoch: int, index: int) -> np.ndarray:
+    def landmarks(self, frames: np.ndarray, epoch: int, index: int, layout: Layout | None = None) -> np.ndarray:
+        """Augment the frames of a sign extractor's `read_frames`.
+
+        Args:
+            frames: [T, P, C], NaN where missing; or any [T, F], unless `needs_points`.
+            epoch, index: of the item.
+            layout: of the points.
+        """
+        known = {} if layout is None else {"layout": layout}
+        return self._apply("landmarks", frames, epoch, index, **known)
+
+    def _apply(self, domain: str, array: np.ndarray, epoch: int, index: int, **known: Layout) -> np.ndarray:
         generator = np.random.default_rng([self.seed, epoch, index, _STAGES[domain]])
         for step in self._steps[domain]:
-            array = step(array, generator)
+            array = step(array, generator, **known)
         return array
 
 

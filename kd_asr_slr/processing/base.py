@@ -59,6 +59,14 @@ class UtteranceExtractor(SequenceFeatureExtractor):
     def extract(self, media: np.ndarray) -> np.ndarray:
         """Model input of one utterance: [T, F], or [S] for waveforms."""
 
+    def read_frames(self, media: np.ndarray) -> np.ndarray:
+        """What augmentations of the media work on; `extract_frames` makes features of it."""
+        return media
+
+    def extract_frames(self, frames: np.ndarray) -> np.ndarray:
+        """Model input of what `read_frames` gave, augmented or not."""
+        return self.extract(frames)
+
     def fit(self, utterances: Iterable[np.ndarray]) -> UtteranceExtractor:
         """Fit statistics on the training split; nothing to do unless `needs_fitting`."""
         del utterances

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,9 @@ from kd_asr_slr.processing.base import RecogniserProcessor
 from kd_asr_slr.processing.cache import ArrayCache
 from kd_asr_slr.processing.feasibility import Subsampling, ctc_frames_needed, output_frames
 from kd_asr_slr.processing.foreign import ForeignProcessor
+from kd_asr_slr.processing.sign import SignProcessor
+
+logger = logging.getLogger(__name__)
 
 Processor = RecogniserProcessor | ForeignProcessor
 Row = Mapping[str, Any]
@@ -23,8 +28,9 @@ Row = Mapping[str, Any]
 class RecogniserDataset(Dataset):
     """Items for `Collator`, extracted when asked for; un-augmented arrays are cached up to a bound.
 
-    The teachers' views come from the very waveform that the student hears, noise and gain included; masks on the
-    student's features are its own. A teacher with the student's features needs no view.
+    The teachers' views come from the very waveform that the student hears, noise and gain included, or from the very
+    landmarks that it sees; masks on the student's features are its own. A teacher with the student's features needs
+    no view.
 
     Args:
         rows: a `datasets.Dataset` (or a list of rows) with id, speaker, text and audio or features.
@@ -86,6 +92,27 @@ class RecogniserDataset(Dataset):
             problems.append("an augmentation of waveforms, but the rows have features; leave it out")
         if self._augmentation.has("features") and self.processor.input_name == "input_values":
             problems.append("an augmentation of features, but the model takes waveforms; leave it out")
+        if self._augmentation.has("landmarks"):
+            problems += self._landmark_problems(views)
+        return problems
+
+    def _landmark_problems(self, views: Mapping[str, Processor]) -> list[str]:
+        if not isinstance(self.processor, SignProcessor) or self.rows[0].get("audio"):
+            return ["an augmentation of landmarks, but the rows have audio; leave it out"]
+        student = self.processor.feature_extractor
+        problems = [
+            f"'{name}' does not read '{student.layout}' landmarks as the student does; augmented, it has to"
+            for name, view in views.items()
+            if not isinstance(view, SignProcessor) or not student.reads_as(view.feature_extractor)
+        ]
+        if self._augmentation.needs_points and student.augmented_layout is None:
+            what = "raw" if student.points_layout is None else "temporal: keep"
+            problems.append(
+                f"an augmentation that moves, masks or mirrors points, but the features are '{what}'; "
+                "name the layout of the landmarks, or leave it out"
+            )
+        if self._augmentation.only_moves and student.centre != "none":
+            logger.warning("translation changes nothing: the features are centred; it is for centre: none")
         return problems
 
     def __len__(self) -> int:
@@ -127,17 +154,14 @@ class RecogniserDataset(Dataset):
         }
 
     def _labels(self, row: Row) -> list[int]:
-        try:
+        with _naming(row):
             labels = self.processor.encode_labels(row["text"], "error" if self.train else "drop")
-        except UserError as error:
-            raise UserError(f"utterance '{row['id']}': {error}") from error
         if self.train and not labels:
             raise UserError(f"utterance '{row['id']}' has no label", "at least one in every training transcript")
         return labels
 
     def _arrays(self, index: int, row: Row, labels: list[int]) -> dict[str, np.ndarray]:
-        augmented = self._augmentation is not None and self._augmentation.has("waveform")
-        if augmented:
+        if self._augments_media:
             arrays = self._augmented(index, row)
             if self._fits(arrays, labels):
                 return arrays
@@ -147,9 +171,19 @@ class RecogniserDataset(Dataset):
             raise self._too_short(row, arrays, labels)
         return arrays
 
+    @property
+    def _augments_media(self) -> bool:
+        return self._augmentation is not None and any(map(self._augmentation.has, ("waveform", "landmarks")))
+
     def _augmented(self, index: int, row: Row) -> dict[str, np.ndarray]:
-        waveform = self._augmentation.waveform(self._media(index, row), int(self._epoch), index)
-        return {name: self._extract(row, processor, waveform) for name, processor in self._processors.items()}
+        media, epoch = self._media(index, row), int(self._epoch)
+        if self._augmentation.has("waveform"):
+            waveform = self._augmentation.waveform(media, epoch, index)
+            return {name: self._extract(row, processor, waveform) for name, processor in self._processors.items()}
+        student = self.processor.feature_extractor
+        with _naming(row):
+            frames = self._augmentation.landmarks(student.read_frames(media), epoch, index, student.augmented_layout)
+            return {name: item.feature_extractor.extract_frames(frames) for name, item in self._processors.items()}
 
     def _clean(self, index: int, row: Row, processor: Processor) -> np.ndarray:
         """Un-augmented features, from the cache where they are in it."""
@@ -168,14 +202,11 @@ class RecogniserDataset(Dataset):
         if media is not None:
             return media
         media = self._reader(row)
-        needed = self._augmentation is not None and self._augmentation.has("waveform")
-        return self._cache.put(key, media) if needed else media
+        return self._cache.put(key, media) if self._augments_media else media
 
     def _extract(self, row: Row, processor: Processor, media: np.ndarray) -> np.ndarray:
-        try:
+        with _naming(row):
             return processor.extract(media)
-        except UserError as error:
-            raise UserError(f"utterance '{row['id']}': {error}") from error
 
     def _fits(self, arrays: Mapping[str, np.ndarray], labels: list[int]) -> bool:
         frames = output_frames(len(arrays[self.processor.fingerprint]), self._subsampling)
@@ -200,3 +231,12 @@ class RecogniserDataset(Dataset):
     def __getstate__(self) -> dict[str, Any]:
         # A worker started afresh gets an empty cache instead of a copy of the parent's.
         return {**self.__dict__, "_cache": ArrayCache(self._cache_bytes), "_shared_by": 1}
+
+
+@contextmanager
+def _naming(row: Row) -> Iterator[None]:
+    """Put the utterance's id before what is wrong with it."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"utterance '{row['id']}': {error}") from error

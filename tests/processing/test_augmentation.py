@@ -20,8 +20,12 @@ SAMPLES = np.random.default_rng(0).standard_normal(16000).astype(np.float32)
 FRAMES = np.random.default_rng(1).uniform(1, 2, (100, 80)).astype(np.float32)
 
 
+POINTS = np.random.default_rng(2).uniform(0, 1, (40, 543, 3)).astype(np.float32)
+MEDIA = {"waveform": SAMPLES, "features": FRAMES, "landmarks": POINTS}
+
+
 def media_of(name: str) -> np.ndarray:
-    return SAMPLES if AUGMENTATIONS[name].domain == "waveform" else FRAMES
+    return MEDIA[AUGMENTATIONS[name].domain]
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)

@@ -28,7 +28,14 @@ def hand_columns(extractor: SignFeatureExtractor) -> tuple[slice, int]:
 def test_layout_and_subsets() -> None:
     assert [part.stop - part.start for part in landmarks.PARTS.values()] == [33, 21, 21, 468]
     sizes = {name: sum(map(len, subset.values())) for name, subset in landmarks.SUBSETS.items()}
-    assert sizes == {"hands": 42, "hands_pose": 53, "hands_pose_lips": 73, "all": 543}
+    assert sizes == {
+        "hands": 42,
+        "hands_pose": 53,
+        "hands_pose_lips": 73,
+        "points79": 79,
+        "points118": 118,
+        "all": 543,
+    }
     for subset in landmarks.SUBSETS.values():
         for name, indices in subset.items():
             size = landmarks.PARTS[name].stop - landmarks.PARTS[name].start
