@@ -24,12 +24,15 @@ class CTCOutput(ModelOutput):
         logits: [B, T, V], raw; nobody has applied a log-softmax to them.
         logit_lengths: [B], valid frames of each utterance.
         hidden_states: one [B, T, D] per layer, only where asked for.
+        auxiliary_logits: [B, T, V], raw, of a second classifier below the recurrent layers; only of networks that
+            have one (`config.auxiliary_classifier`).
     """
 
     loss: torch.Tensor | None = None
     logits: torch.Tensor | None = None
     logit_lengths: torch.Tensor | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
+    auxiliary_logits: torch.Tensor | None = None
 
 
 @dataclass

@@ -53,6 +53,13 @@ MODELS: dict[str, ModelEntry] = {
     "bilstm": ModelEntry(
         f"{_HERE}.bilstm.configuration_bilstm:BiLstmConfig", f"{_HERE}.bilstm.modeling_bilstm:BiLstmForCTC"
     ),
+    "i3d": ModelEntry(
+        f"{_HERE}.i3d.configuration_i3d:LandmarkI3DConfig", f"{_HERE}.i3d.modeling_i3d:LandmarkI3DForCTC"
+    ),
+    "mobilenet": ModelEntry(
+        f"{_HERE}.mobilenet.configuration_mobilenet:LandmarkMobileNetV3Config",
+        f"{_HERE}.mobilenet.modeling_mobilenet:LandmarkMobileNetV3ForCTC",
+    ),
     "nemo_hybrid": ModelEntry(
         f"{_HERE}.nemo_hybrid.configuration_nemo_hybrid:NemoHybridConfig",
         f"{_HERE}.nemo_hybrid.modeling_nemo_hybrid:NemoHybridForASR",

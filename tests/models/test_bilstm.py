@@ -11,7 +11,10 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from kd_asr_slr.errors import UserError
 from kd_asr_slr.models.bilstm.configuration_bilstm import BiLstmConfig
-from kd_asr_slr.models.bilstm.modeling_bilstm import BiLstmForCTC, BiLstmLayer, mean_ctc_loss, reversal
+from kd_asr_slr.models.bilstm.modeling_bilstm import BiLstmForCTC
+from kd_asr_slr.models.parts.frames import reversal
+from kd_asr_slr.models.parts.recogniser import mean_ctc_loss
+from kd_asr_slr.models.parts.recurrent import BiLstmLayer
 
 FRONTS = [{"stride": 1}, {"stride": 1, "conv_layers": 2}, {"stride": 2}, {"stride": 4}, {"stride": 4, "conv_layers": 3}]
 LENGTHS = torch.tensor([31, 7, 1, 18])

@@ -1,0 +1,1 @@
+"""Landmark streams through MobileNetV3-Small blocks over time, bidirectional LSTM, CTC."""

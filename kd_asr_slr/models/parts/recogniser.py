@@ -1,0 +1,139 @@
+"""What every CTC network of the toolkit does with embedded frames. Dimension legend: see `kd_asr_slr.outputs`."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+
+from kd_asr_slr.models.parts.classifier import build_classifier
+from kd_asr_slr.models.parts.configuration import RecogniserConfig
+from kd_asr_slr.models.parts.frames import divide_up, input_lengths, reversal, silence
+from kd_asr_slr.models.parts.front import ConvolutionFront
+from kd_asr_slr.models.parts.recurrent import BiLstmLayer
+from kd_asr_slr.models.parts.streams import GatedFusion
+from kd_asr_slr.outputs import CTCOutput
+
+
+def mean_ctc_loss(logits: torch.Tensor, lengths: torch.Tensor, labels: torch.Tensor, blank: int) -> torch.Tensor:
+    """Mean over the utterances of CTC loss / labels.
+
+    An utterance too short for its labels gives infinity: it must be found before training, not silenced here.
+
+    Args:
+        logits: [B, T, V].
+        lengths: [B], valid frames.
+        labels: [B, U], padded with -100.
+        blank: index of the blank.
+
+    Source:
+        Graves et al. 2006, "Connectionist temporal classification", equation 14.
+    """
+    known = labels >= 0
+    label_lengths = known.sum(-1)
+    # At least float32, whatever the network runs in.
+    log_probs = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
+    with torch.backends.cudnn.flags(enabled=False):
+        losses = F.ctc_loss(
+            log_probs.transpose(0, 1), labels[known], lengths, label_lengths, blank=blank, reduction="none"
+        )  # [B]
+    return (losses / label_lengths.clamp(min=1)).mean()
+
+
+class CtcRecogniser(PreTrainedModel):
+    """Embedded frames, optional temporal convolutions, bidirectional LSTM layers with residuals, CTC classifier.
+
+    A subclass says in `embed` how a frame becomes D = 2 * hidden_size values, and calls `build_recogniser` and then
+    `post_init` at the end of its `__init__`.
+
+    `hidden_states[i]` [B, T', D] is the output of bidirectional layer i after its residual, i from 0: there are
+    `num_layers` of them, the last is what the CTC head reads, and the embedded frames are not among them. Padding
+    frames of logits and hidden states are finite and mean nothing. With `auxiliary_classifier` the output also has
+    `auxiliary_logits` [B, T', V], of the convolutions alone.
+    """
+
+    config: RecogniserConfig
+    main_input_name = "input_features"
+    accepts_loss_kwargs = False
+
+    def build_recogniser(self) -> None:
+        """The layers behind the embedding."""
+        config = self.config
+        width, classes = 2 * config.hidden_size, config.vocab_size
+        normalised, scale = config.normalise_classifier, config.classifier_scale
+        self.front = ConvolutionFront(width, config.front_steps, config.dropout)
+        self.layers = nn.ModuleList(BiLstmLayer(width, config.hidden_size) for _ in range(config.num_layers))
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = build_classifier(width, classes, normalised, scale)
+        separate = config.auxiliary_classifier and not config.shared_classifier
+        self.auxiliary_head = build_classifier(width, classes, normalised, scale) if separate else None
+
+    def embed(self, features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Frames [B, T, F], zeros in the padding, and their lengths [B]: [B, T, D], anything in the padding."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how it embeds a frame")
+
+    def forward(
+        self,
+        input_features: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> CTCOutput | tuple[Any, ...]:
+        """Recognise a batch.
+
+        Args:
+            input_features: [B, T, F]; what stands in the padding has no influence, be it NaN.
+            attention_mask: [B, T], 1 at valid frames, padding at the end; default: everything is valid.
+            labels: [B, U], padded with -100; with them the output has a `loss`.
+            output_hidden_states: also give the hidden state of every layer.
+            return_dict: false for a plain tuple.
+        """
+        lengths = input_lengths(input_features, attention_mask)
+        embedded = self.embed(silence(input_features, lengths), lengths)  # [B, T, D]
+        hidden, lengths = self.front(self.dropout(embedded), lengths)  # [B, T', D]
+        states = self._encode(hidden, lengths)
+        logits = self.head(states[-1])  # [B, T', V]
+        loss = None if labels is None else mean_ctc_loss(logits, lengths, labels, self.config.pad_token_id)
+        wanted = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        output = CTCOutput(loss, logits, lengths, tuple(states) if wanted else None, self._auxiliary_logits(hidden))
+        return output if return_dict is not False else output.to_tuple()
+
+    def output_lengths(self, input_lengths: torch.Tensor) -> torch.Tensor:
+        """Output frames of utterances with so many input frames: ceil(T / stride)."""
+        return divide_up(input_lengths, self.config.stride)
+
+    def _encode(self, hidden: torch.Tensor, lengths: torch.Tensor) -> list[torch.Tensor]:
+        index = reversal(lengths, hidden.shape[1])
+        states = []
+        for layer in self.layers:
+            hidden = hidden + self.dropout(layer(hidden, index))
+            states.append(hidden)
+        return states
+
+    def _auxiliary_logits(self, convolved: torch.Tensor) -> torch.Tensor | None:
+        if not self.config.auxiliary_classifier:
+            return None
+        return (self.head if self.auxiliary_head is None else self.auxiliary_head)(convolved)  # [B, T', V]
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Linear | nn.Conv1d):
+            init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, nn.Conv2d):  # depthwise: Xavier's bound would count channels that it does not join
+            init.kaiming_uniform_(module.weight, nonlinearity="relu")
+            init.zeros_(module.bias)
+        elif isinstance(module, nn.LSTM):
+            bound = 1 / math.sqrt(module.hidden_size)
+            for parameter in module.parameters():
+                init.uniform_(parameter, -bound, bound)
+        elif isinstance(module, GatedFusion):
+            module.reset_gates()
+        else:
+            super()._init_weights(module)
