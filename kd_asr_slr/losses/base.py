@@ -42,16 +42,20 @@ class Loss(ABC):
 
     Class attributes:
         name: the name in `table.LOSSES`, in configs and in logs.
-        kind: "soft" (teacher distributions), "hard" (labels) or "feature" (hidden states).
+        kind: "soft" (teacher distributions), "hard" (labels), "feature" (hidden states) or "self" (the student's own
+            output). Only "soft" and "feature" losses ask teachers.
         head: the output it trains, "ctc" or "decoder"; None where it is neither. `ctc_share` splits by it.
         needs: what must be there: "log_probs", "decoder_log_probs", "hidden_states" of the teachers,
-            "decoder_logits" of the student.
+            "decoder_logits", "auxiliary_logits" of the student.
+        weight_option: the field of `LossSettings` that weighs this loss alone and switches it on; None where it is
+            named in `soft_losses`, `hard_losses` or `feature_losses` and shares the weight of its kind.
     """
 
     name: ClassVar[str]
-    kind: ClassVar[Literal["soft", "hard", "feature"]]
+    kind: ClassVar[Literal["soft", "hard", "feature", "self"]]
     head: ClassVar[Literal["ctc", "decoder"] | None] = None
     needs: ClassVar[frozenset[str]] = frozenset()
+    weight_option: ClassVar[str | None] = None
 
     def __init__(self, settings: LossSettings, context: LossContext) -> None:
         self.settings = settings

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 class LossSettings:
     """Which losses a run uses, how they are weighted, and their options.
 
-    total = alpha * soft + beta * hard + gamma * feature, each a mean over the batch of one value per utterance. Where
+    total = alpha * soft + beta * hard + gamma * feature + auxiliary_ctc_weight * auxiliary_ctc
+    + auxiliary_kd_weight * auxiliary_kd, each a mean over the batch of one value per utterance. Where
     a kind has losses on the CTC output and on the decoder, the CTC side gets `ctc_share` of the kind's weight and the
     decoder the rest; losses on the same side share equally.
 
@@ -31,6 +32,10 @@ class LossSettings:
         layer_map: student layer -> teacher layer, indices into `hidden_states`.
         hidden_distance: "mse" (on layer-normalised states) or "cosine".
         label_smoothing: of the decoder's cross-entropy, 0 to below 1.
+        ctc_label_smoothing: of the CTC loss on labels, 0 to below 1.
+        auxiliary_ctc_weight: of the CTC loss of the student's auxiliary classifier, >= 0; 0 leaves it out.
+        auxiliary_kd_weight: of the self-distillation from the student's output to that classifier, >= 0.
+        auxiliary_temperature: T of that self-distillation, > 0.
 
     Example:
         >>> LossSettings(alpha=-1, neighbours=1.5).problems()
@@ -52,6 +57,10 @@ class LossSettings:
     layer_map: Mapping[int, int] = field(default_factory=dict)
     hidden_distance: str = "mse"
     label_smoothing: float = 0.0
+    ctc_label_smoothing: float = 0.0
+    auxiliary_ctc_weight: float = 0.0
+    auxiliary_kd_weight: float = 0.0
+    auxiliary_temperature: float = 8.0
 
     def __post_init__(self) -> None:
         # YAML and JSON give "1": 3 for a layer map, and a single name for a list of one.
@@ -63,7 +72,8 @@ class LossSettings:
     @property
     def is_pure_kd(self) -> bool:
         """Whether the run learns from teachers only, without a label loss."""
-        return self.uses_teachers and not (self.beta > 0 and self.hard_losses)
+        labels = (self.beta > 0 and self.hard_losses) or self.auxiliary_ctc_weight > 0
+        return self.uses_teachers and not labels
 
     @property
     def uses_teachers(self) -> bool:
@@ -83,16 +93,18 @@ class LossSettings:
         return [*self._number_problems(), *self._choice_problems(), *self._name_problems(), *self._weight_problems()]
 
     def _number_problems(self) -> list[str]:
-        checks = {
-            "alpha": (_number(self.alpha) and 0 <= self.alpha < math.inf, "a number of at least 0"),
-            "beta": (_number(self.beta) and 0 <= self.beta < math.inf, "a number of at least 0"),
-            "gamma": (_number(self.gamma) and 0 <= self.gamma < math.inf, "a number of at least 0"),
+        weights = ("alpha", "beta", "gamma", "auxiliary_ctc_weight", "auxiliary_kd_weight")
+        checks = {name: (_weight(getattr(self, name)), "a number of at least 0") for name in weights} | {
             "ctc_share": (_number(self.ctc_share) and 0 <= self.ctc_share <= 1, "a number from 0 to 1"),
             "blank_threshold": (_in_unit(self.blank_threshold), "a probability above 0, up to 1"),
             "neighbours": (_index(self.neighbours), "a whole number of at least 0"),
-            "label_smoothing": (
-                _number(self.label_smoothing) and 0 <= self.label_smoothing < 1,
-                "a number of at least 0, below 1",
+            **{
+                name: (_number(getattr(self, name)) and 0 <= getattr(self, name) < 1, "a number of at least 0, below 1")
+                for name in ("label_smoothing", "ctc_label_smoothing")
+            },
+            "auxiliary_temperature": (
+                _weight(self.auxiliary_temperature) and self.auxiliary_temperature > 0,
+                "a number above 0",
             ),
             "layer_map": (
                 all(_index(key) and _index(value) for key, value in self.layer_map.items()),
@@ -126,12 +138,13 @@ class LossSettings:
 
         problems = []
         for kind, (names, _) in self.names_and_weights().items():
-            known = [name for name, loss in LOSSES.items() if loss.kind == kind]
-            problems += [
-                f"{kind}_losses names {name!r}; expected one of {', '.join(known)}"
-                for name in names
-                if name not in known
-            ]
+            known = [name for name, loss in LOSSES.items() if loss.kind == kind and loss.weight_option is None]
+            for name in dict.fromkeys(names):
+                if name in known:
+                    continue
+                own = getattr(LOSSES.get(name), "weight_option", None)
+                wanted = f"{own} instead, it has a weight of its own" if own else f"one of {', '.join(known)}"
+                problems.append(f"{kind}_losses names {name!r}; expected {wanted}")
             if len(set(names)) < len(names):
                 problems.append(f"{kind}_losses is {list(names)}; expected each name once")
         return problems
@@ -154,6 +167,10 @@ class LossSettings:
 
 def _number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _weight(value: object) -> bool:
+    return _number(value) and 0 <= value < math.inf  # type: ignore[operator]
 
 
 def _index(value: object) -> bool:

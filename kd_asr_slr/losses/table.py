@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kd_asr_slr.errors import UserError, raise_all
+from kd_asr_slr.losses.auxiliary_ctc import AuxiliaryCTC
+from kd_asr_slr.losses.auxiliary_kd import AuxiliaryDistillation
 from kd_asr_slr.losses.base import Loss, LossContext, WeightedLoss
 from kd_asr_slr.losses.cross_entropy import DecoderCrossEntropy
 from kd_asr_slr.losses.ctc import LabelCTC
@@ -19,7 +21,10 @@ if TYPE_CHECKING:
 
 LOSSES: dict[str, type[Loss]] = {
     loss.name: loss
-    for loss in (CTCDistillation, DecoderDistillation, HiddenStateMatching, LabelCTC, DecoderCrossEntropy)
+    for loss in (
+        *(CTCDistillation, DecoderDistillation, HiddenStateMatching),
+        *(LabelCTC, DecoderCrossEntropy, AuxiliaryCTC, AuxiliaryDistillation),
+    )
 }
 
 
@@ -64,6 +69,8 @@ def loss_weights(settings: LossSettings) -> dict[str, float]:
     weights: dict[str, float] = {}
     for names, weight in settings.names_and_weights().values():
         weights |= {name: weight * share for name, share in _shares(names, settings.ctc_share).items()}
+    own = {name: loss.weight_option for name, loss in LOSSES.items() if loss.weight_option is not None}
+    weights |= {name: getattr(settings, option) for name, option in own.items()}
     return {name: weight for name, weight in weights.items() if weight > 0}
 
 

@@ -30,7 +30,8 @@ class Scene:
 
     def student_leaves(self) -> dict[str, torch.Tensor]:
         """The student's tensors by name."""
-        leaves = {"logits": self.output.logits, "decoder_logits": self.output.decoder_logits}
+        names = ("logits", "decoder_logits", "auxiliary_logits")
+        leaves = {name: getattr(self.output, name) for name in names}
         return leaves | {f"hidden_{layer}": state for layer, state in enumerate(self.output.hidden_states)}
 
 
@@ -71,6 +72,7 @@ def make_scene(
         logit_lengths=torch.tensor(lengths),
         hidden_states=tuple(_leaf(student[f"hidden_{layer}"], dtype) for layer in (0, 1)),
         decoder_logits=_leaf(student["tokens"], dtype),
+        auxiliary_logits=_leaf(student["auxiliary"], dtype),
         decoder_lengths=torch.tensor(decoder),
     )
     # The teacher's layers are crossed by LAYER_MAP.
@@ -100,6 +102,7 @@ def _side(seed: int, lengths: list[int], decoder: list[int], padding: int, fill:
         "tokens": (decoder, VOCABULARY),
         "hidden_0": (lengths, WIDTH),
         "hidden_1": (lengths, WIDTH),
+        "auxiliary": (lengths, VOCABULARY),
     }
     side = {}
     for number, (name, (sides, width)) in enumerate(sizes.items()):
@@ -177,7 +180,25 @@ def _hidden(scene: Scene, temperature: float) -> list[float]:
 
 
 def _ctc(scene: Scene, temperature: float) -> list[float]:
-    logits = _numpy(scene.output.logits)
+    return _mean_ctc(_numpy(scene.output.logits))
+
+
+def _auxiliary_ctc(scene: Scene, temperature: float) -> list[float]:
+    return _mean_ctc(_numpy(scene.output.auxiliary_logits))
+
+
+def _auxiliary_kd(scene: Scene, temperature: float) -> list[float]:
+    """The student's own frames as the target, at temperature 8 whatever the schedule says, without the blank."""
+    logits, auxiliary = _numpy(scene.output.logits), _numpy(scene.output.auxiliary_logits)
+    labels = [symbol for symbol in range(VOCABULARY) if symbol != BLANK]
+    return [
+        np.mean([reference_kl(auxiliary[row, t, labels], logits[row, t, labels], 8.0) for t in range(length)])
+        / len(LABELS[row])
+        for row, length in enumerate(LENGTHS)
+    ]
+
+
+def _mean_ctc(logits: np.ndarray) -> list[float]:
     return [
         reference_ctc(np.log([softmax(frame) for frame in logits[row, :length]]), labels, BLANK) / len(labels)
         for row, (length, labels) in enumerate(zip(LENGTHS, LABELS, strict=True))
@@ -198,4 +219,6 @@ REFERENCES = {
     "hidden": _hidden,
     "ctc": _ctc,
     "cross_entropy": _cross_entropy,
+    "auxiliary_ctc": _auxiliary_ctc,
+    "auxiliary_kd": _auxiliary_kd,
 }

@@ -10,6 +10,7 @@ import torch
 from loss_scene import REFERENCES, Scene, build_loss, make_scene
 
 from kd_asr_slr.losses.base import Loss
+from kd_asr_slr.losses.settings import LossSettings
 from kd_asr_slr.losses.table import LOSSES
 
 EVERY = sorted(LOSSES)
@@ -44,9 +45,11 @@ def test_every_loss_has_a_reference() -> None:
 def test_declarations(name: str) -> None:
     loss = LOSSES[name]
     assert loss.name == name
-    assert loss.kind in ("soft", "hard", "feature")
-    assert loss.needs <= SIGNAL_NEEDS | {"decoder_logits"}
-    assert bool(loss.needs & SIGNAL_NEEDS) == (loss.kind != "hard")
+    assert loss.kind in ("soft", "hard", "feature", "self")
+    assert loss.needs <= SIGNAL_NEEDS | {"decoder_logits", "auxiliary_logits"}
+    assert bool(loss.needs & SIGNAL_NEEDS) == (name in FROM_TEACHERS)
+    assert loss.weight_option is None or getattr(LossSettings(), loss.weight_option) == 0
+    assert (loss.kind == "self") <= (loss.weight_option is not None)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
@@ -239,8 +242,8 @@ def test_temperature_is_for_soft_losses_only(name: str) -> None:
     assert torch.equal(value_of(loss, scene, 1.0), value_of(loss, scene, 5.0))
 
 
-@pytest.mark.parametrize("name", [name for name in EVERY if LOSSES[name].kind == "hard"])
-def test_label_losses_need_no_teacher(name: str) -> None:
+@pytest.mark.parametrize("name", [name for name in EVERY if name not in FROM_TEACHERS])
+def test_other_losses_need_no_teacher(name: str) -> None:
     loss, scene = build_loss(name), make_scene()
     assert torch.equal(loss(scene.output, None, scene.batch), value_of(loss, scene))
     assert loss.diagnostics(scene.output, None, scene.batch) == {}

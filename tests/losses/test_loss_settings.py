@@ -50,12 +50,20 @@ def test_a_loss_of_weight_zero_is_left_out() -> None:
     assert weights(ctc_share=1, hard_losses=["ctc", "cross_entropy"]) == {"ctc_kd": 0.7, "ctc": 0.3}
 
 
+def test_auxiliary_losses_have_weights_of_their_own() -> None:
+    found = weights(alpha=0, beta=1, auxiliary_ctc_weight=1, auxiliary_kd_weight=25)
+    assert found == {"ctc": 1, "auxiliary_ctc": 1, "auxiliary_kd": 25}
+
+
 @pytest.mark.parametrize(
     ("options", "pure", "teachers"),
     [
         ({}, False, True),
         ({"beta": 0}, True, True),
         ({"alpha": 0, "beta": 1}, False, False),
+        ({"alpha": 0, "beta": 1, "auxiliary_ctc_weight": 1, "auxiliary_kd_weight": 25}, False, False),
+        ({"beta": 0, "auxiliary_kd_weight": 25}, True, True),
+        ({"beta": 0, "auxiliary_ctc_weight": 1}, False, True),
         ({"alpha": 0, "beta": 0, "gamma": 1, "feature_losses": ["hidden"], "layer_map": {0: 0}}, True, True),
         ({"beta": 0.1, "hard_losses": []}, True, True),
     ],
@@ -87,6 +95,10 @@ def test_pure_distillation_is_detected(options: dict[str, object], pure: bool, t
         ({"drop_blank_class": "no"}, "drop_blank_class is 'no'"),
         ({"soft_losses": ["ctc"]}, "soft_losses names 'ctc'; expected one of ctc_kd, decoder_kd"),
         ({"hard_losses": ["ctc", "ctc"]}, "expected each name once"),
+        ({"hard_losses": ["ctc", "auxiliary_ctc"]}, "expected auxiliary_ctc_weight instead"),
+        ({"soft_losses": ["auxiliary_kd"]}, "expected auxiliary_kd_weight instead"),
+        ({"auxiliary_kd_weight": -1}, "auxiliary_kd_weight is -1"),
+        ({"auxiliary_temperature": 0}, "auxiliary_temperature is 0"),
         ({"soft_losses": []}, "soft_losses is empty"),
         ({"alpha": 0, "beta": 0}, "none of alpha, beta and gamma is above 0"),
         ({"gamma": 1, "feature_losses": ["hidden"]}, "layer_map is empty"),
