@@ -6,5 +6,9 @@
 | `prefix_beam` | plain CTC prefix beam search over any token set, without a language model |
 | `beam` | beam search through pyctcdecode, with a KenLM n-gram when there is one |
 | `ngram_scorer` | the n-gram's part in that search, and how much of the vocabulary it covers |
+| `grid` | the same search under many weights, in one process or several |
+| `ngram_estimation` | an n-gram model from sentences: interpolated modified Kneser-Ney |
+| `arpa` | such a model in memory, and its ARPA file |
+| `perplexity` | how well a language model foresees sentences |
 | `log_probs` | the check that what arrives are log-probabilities |
 """

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -136,10 +136,20 @@ class BeamDecoder:
         self._columns = sorted([blank_id, *pieces])
         alphabet = [pieces.get(index, "") for index in self._columns]
         self.lm_warning: str | None = None
-        scorer = self._load_scorer(Path(lm_path)) if lm_path is not None else None
-        self._search = _build_search(alphabet, self._spelling.starts_words, scorer)
+        self._scorer = self._load_scorer(Path(lm_path)) if lm_path is not None else None
+        self._search = _build_search(alphabet, self._spelling.starts_words, self._scorer)
         # pyctcdecode keeps every language model in a dictionary of the class; this one goes with its decoder.
         weakref.finalize(self, self._search.cleanup)
+
+    def reweigh(self, lm_weight: float, word_score: float) -> None:
+        """Search on with other weights; the language model stays loaded.
+
+        Raises:
+            UserError: for weights that `BeamOptions` refuses.
+        """
+        self.options = replace(self.options, lm_weight=lm_weight, word_score=word_score)
+        if self._scorer is not None:
+            self._scorer.reweigh(lm_weight, word_score)
 
     def decode(self, log_probs: ArrayLike) -> BeamHypothesis:
         """Decode one utterance.

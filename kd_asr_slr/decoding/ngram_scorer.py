@@ -49,9 +49,13 @@ class NgramScorer:
     ) -> None:
         self._model = model
         self._known_prefixes = known_prefixes
+        self._oov_offset = oov_offset
+        self.reweigh(weight, word_score)
+
+    def reweigh(self, weight: float, word_score: float) -> None:
+        """Set the model's weight and the word score anew."""
         self._scale = weight * NATURAL_PER_LOG10
         self._word_score = word_score
-        self._oov_offset = oov_offset
 
     @property
     def order(self) -> int:
