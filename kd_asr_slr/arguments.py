@@ -13,7 +13,7 @@ from typing import Any
 from transformers import TrainingArguments
 
 
-def _field(default: Any, help: str) -> Any:
+def option(default: Any, help: str) -> Any:
     """A dataclass field with its help text; lists and dicts get a fresh default each."""
     if isinstance(default, list | dict):
         return field(default_factory=lambda: type(default)(default), metadata={"help": help})
@@ -24,21 +24,24 @@ def _field(default: Any, help: str) -> Any:
 class DataArguments:
     """Which recordings, whose, and which of them train, tune and test."""
 
-    corpus: str = _field("manifest", "manifest, fsdd, synthetic_speech or synthetic_sign")
-    corpus_name: str | None = _field(None, "namespace of the speakers; default: the corpus, or the manifest's folder")
-    data_dir: str | None = _field(None, "folder of the media; a synthetic corpus is written here")
-    manifest: str | None = _field(None, "CSV or JSONL with id, path (in data_dir), text, speaker, split")
-    corpus_options: dict[str, Any] | str | None = _field(None, "options of the corpus, as JSON: speakers, seed, ...")
-    split_policy: str = _field("as_given", "as_given, or held_out_speaker")
-    held_out_speakers: list[str] = _field([], "speakers that nobody trains on; their utterances are the test split")
-    train_speakers: list[str] = _field([], "train and tune on these speakers only; default: all of them")
-    test_speakers: list[str] = _field([], "score these speakers only; default: all of the test split")
-    train_split: str = _field("train", "name of the split to train on")
-    dev_split: str = _field("dev", "name of the split to tune on (early stopping, decoding weights)")
-    test_split: str = _field("test", "name of the split to score")
-    normaliser: str = _field("words", "text normaliser: none, words (upper case) or glosses (case kept)")
-    media_check: str = _field("full", "before a run: full reads every file, headers looks at them, none trusts them")
-    feature_cache_mb: int = _field(512, "features kept in memory between epochs, in MB")
+    corpus: str = option("manifest", "manifest, fsdd, phoenix2014, phoenix2014_si5, phoenix2014t, synthetic_sign, ...")
+    corpus_name: str | None = option(None, "namespace of the speakers; default: the corpus, or the manifest's folder")
+    data_dir: str | None = option(None, "folder of the media; a synthetic corpus is written here")
+    manifest: str | None = option(None, "CSV or JSONL with id, path (in data_dir), text, speaker, split")
+    corpus_options: dict[str, Any] | str | None = option(None, "options of the corpus, as JSON: speakers, seed, ...")
+    split_policy: str = option("as_given", "as_given, or held_out_speaker")
+    held_out_speakers: list[str] = option([], "speakers that nobody trains on; their utterances are the test split")
+    train_speakers: list[str] = option([], "train and tune on these speakers only; default: all of them")
+    test_speakers: list[str] = option([], "score these speakers only; default: all of the test split")
+    train_split: str = option("train", "name of the split to train on")
+    dev_split: str = option("dev", "name of the split to tune on (early stopping, decoding weights)")
+    test_split: str = option("test", "name of the split to score")
+    normaliser: str = option(
+        "words", "text normaliser: none, words (upper case), glosses or raw (case kept), phoenix2014, phoenix2014t"
+    )
+    protocol: str | None = option(None, "scoring protocol of the run; default: official-sclite for PHOENIX, else words")
+    media_check: str = option("full", "before a run: full reads every file, headers looks at them, none trusts them")
+    feature_cache_mb: int = option(512, "features kept in memory between epochs, in MB")
 
     def problems(self) -> list[str]:
         """Sentences about values that cannot be used."""
@@ -47,7 +50,8 @@ class DataArguments:
         if self.corpus == "manifest" and not self.manifest:
             found.append("no corpus is given; set --manifest FILE.csv, or --corpus synthetic_speech | synthetic_sign")
         if self.corpus != "manifest" and not self.data_dir:
-            found.append(f"corpus '{self.corpus}' is written to disk first; set --data_dir FOLDER")
+            what = "is written to disk first" if "synthetic" in self.corpus else "has no folder"
+            found.append(f"corpus '{self.corpus}' {what}; set --data_dir FOLDER")
         if self.split_policy == "held_out_speaker" and not self.held_out_speakers:
             found.append("split_policy held_out_speaker needs --held_out_speakers NAME [NAME ...]")
         if self.split_policy == "as_given" and self.held_out_speakers:
@@ -61,19 +65,23 @@ class DataArguments:
 class ModelArguments:
     """Which network, from which weights, hearing or seeing what, writing which labels."""
 
-    model: str = _field("bilstm", "a type to build (bilstm, nemo_hybrid), or a run folder or hub name to start from")
-    model_revision: str | None = _field(None, "revision of a hub name")
-    model_options: dict[str, Any] | str | None = _field(None, "options of the model's configuration, as JSON")
-    pretrained_encoder: str | None = _field(
+    model: str = option("bilstm", "a type to build (bilstm, nemo_hybrid), or a run folder or hub name to start from")
+    model_revision: str | None = option(None, "revision of a hub name")
+    model_options: dict[str, Any] | str | None = option(None, "options of the model's configuration, as JSON")
+    pretrained_encoder: str | None = option(
         None, "encoder weights of a model to build: a .nemo file, or a NeMo name on the hub (nemo_hybrid)"
     )
-    features: str | None = _field(
-        None, "log_mel or waveform for speech, raw or mediapipe_holistic for sign; default: what the model takes"
+    features: str | None = option(
+        None,
+        "log_mel or waveform for speech, raw or a landmark layout (mediapipe_holistic, coco_wholebody, ...) for sign; "
+        "default: what the model takes",
     )
-    feature_options: dict[str, Any] | str | None = _field(None, "options of the feature extractor, as JSON")
-    tokenizer_kind: str = _field("words", "labels are words (or glosses), or characters")
-    vocabulary: str | None = _field(
-        None, "a word list (one label a line) or a run folder to share labels with; default: the training transcripts"
+    feature_options: dict[str, Any] | str | None = option(None, "options of the feature extractor, as JSON")
+    tokenizer_kind: str = option("words", "labels are words (or glosses), or characters")
+    vocabulary: str | None = option(
+        None,
+        "a word list (one label a line), a run folder to share labels with, or glosses as cleaned, raw or vac1296; "
+        "default: the training transcripts",
     )
 
     def problems(self) -> list[str]:
@@ -85,23 +93,23 @@ class ModelArguments:
 class TeacherArguments:
     """Who teaches, who may speak for which utterance, and how several become one."""
 
-    teachers: list[str] = _field([], "run folders or hub names; SPEAKER=FOLDER binds a teacher to a speaker")
-    teacher_cache: str | None = _field(
+    teachers: list[str] = option([], "run folders or hub names; SPEAKER=FOLDER binds a teacher to a speaker")
+    teacher_cache: str | None = option(
         None,
         "folder of soft targets: cache_teachers.py writes it, distill.py reads it instead of teachers",
     )
-    cache_dtype: str = _field("float16", "float16, or float32 (twice the bytes, bit for bit the live teacher)")
-    cache_shard_size: int = _field(256, "utterances a shard; a killed run loses at most one shard per process")
-    cache_hidden_layers: list[int] = _field([], "teacher layers whose hidden states are stored too")
-    aggregation: str = _field("route", "route, gate, logprob_mean, prob_mean, logit_mean, best or weighted")
-    gate_temperature: float = _field(0.1, "tau of gate: weights = softmax(-transcript loss per frame / tau)")
-    weighting_temperature: float = _field(0.1, "temperature of weighted: weights = softmax(-dev WER / temperature)")
-    unknown_speaker: str = _field("error", "a speaker without a teacher: error, generalist, logprob_mean or skip")
-    generalist: str | None = _field(None, "run folder or hub name of a teacher that knows every speaker")
-    generalist_weight: float = _field(0.0, "share of the generalist in every target, 0 to 1")
-    teacher_dtype: str = _field("float32", "precision the teachers run in: float32, bfloat16 or float16")
-    baseline_run: str | None = _field(None, "run of the label-only student: a teacher worse than it stops the run")
-    allow_worse_teacher: bool = _field(False, "go on although a teacher is worse than the baseline")
+    cache_dtype: str = option("float16", "float16, or float32 (twice the bytes, bit for bit the live teacher)")
+    cache_shard_size: int = option(256, "utterances a shard; a killed run loses at most one shard per process")
+    cache_hidden_layers: list[int] = option([], "teacher layers whose hidden states are stored too")
+    aggregation: str = option("route", "route, gate, logprob_mean, prob_mean, logit_mean, best or weighted")
+    gate_temperature: float = option(0.1, "tau of gate: weights = softmax(-transcript loss per frame / tau)")
+    weighting_temperature: float = option(0.1, "temperature of weighted: weights = softmax(-dev WER / temperature)")
+    unknown_speaker: str = option("error", "a speaker without a teacher: error, generalist, logprob_mean or skip")
+    generalist: str | None = option(None, "run folder or hub name of a teacher that knows every speaker")
+    generalist_weight: float = option(0.0, "share of the generalist in every target, 0 to 1")
+    teacher_dtype: str = option("float32", "precision the teachers run in: float32, bfloat16 or float16")
+    baseline_run: str | None = option(None, "run of the label-only student: a teacher worse than it stops the run")
+    allow_worse_teacher: bool = option(False, "go on although a teacher is worse than the baseline")
 
     def problems(self) -> list[str]:
         """Sentences about values that cannot be used."""
@@ -128,47 +136,60 @@ class DistillationArguments(TrainingArguments):
     checkpoint by WER is the student, TensorBoard is written, best and last checkpoint are kept.
     """
 
-    output_dir: str | None = _field(None, "the run folder")
-    overwrite_output_dir: bool = _field(False, "throw away the run that is in output_dir and start again")
-    remove_unused_columns: bool = _field(False, "must stay false: ids, speakers and cached targets travel in the batch")
-    eval_strategy: str = _field("epoch", "when dev is scored: no, steps or epoch")
-    save_strategy: str = _field("epoch", "when a checkpoint is written: no, steps, epoch or best")
-    save_total_limit: int | None = _field(2, "checkpoints kept: the best and the last")
-    load_best_model_at_end: bool = _field(True, "the student is the best checkpoint, not the last")
-    metric_for_best_model: str | None = _field("wer", "what best means: wer or loss (lower), wra (higher)")
-    greater_is_better: bool | None = _field(None, "default: false for wer and loss, true for wra")
-    logging_strategy: str = _field("epoch", "when loss parts are logged: steps or epoch")
-    restore_callback_states_from_checkpoint: bool = _field(True, "a run taken up again keeps its early-stopping count")
-    report_to: list[str] = _field(["tensorboard"], "tensorboard, wandb, trackio, none")
+    output_dir: str | None = option(None, "the run folder")
+    overwrite_output_dir: bool = option(False, "throw away the run that is in output_dir and start again")
+    remove_unused_columns: bool = option(False, "must stay false: ids, speakers and cached targets travel in the batch")
+    eval_strategy: str = option("epoch", "when dev is scored: no, steps or epoch")
+    save_strategy: str = option("epoch", "when a checkpoint is written: no, steps, epoch or best")
+    save_total_limit: int | None = option(2, "checkpoints kept: the best and the last")
+    load_best_model_at_end: bool = option(True, "the student is the best checkpoint, not the last")
+    metric_for_best_model: str | None = option("wer", "what best means: wer or loss (lower), wra (higher)")
+    greater_is_better: bool | None = option(None, "default: false for wer and loss, true for wra")
+    logging_strategy: str = option("epoch", "when loss parts are logged: steps or epoch")
+    restore_callback_states_from_checkpoint: bool = option(True, "a run taken up again keeps its early-stopping count")
+    report_to: list[str] = option(["tensorboard"], "tensorboard, wandb, trackio, none")
 
-    alpha: float = _field(0.7, "weight of the soft losses (teacher)")
-    beta: float = _field(0.3, "weight of the hard losses (labels); 0 is a pure-KD run")
-    gamma: float = _field(0.0, "weight of the feature losses (hidden states)")
-    soft_losses: list[str] = _field(["ctc_kd"], "ctc_kd, decoder_kd")
-    hard_losses: list[str] = _field(["ctc"], "ctc, cross_entropy")
-    feature_losses: list[str] = _field([], "hidden")
-    ctc_share: float = _field(0.5, "share of CTC against decoder, inside soft and inside hard, where both are used")
-    temperature: float = _field(2.0, "temperature of the soft losses at the start; 1 at evaluation")
-    temperature_milestones: dict[str, Any] | str | None = _field(
+    alpha: float = option(0.7, "weight of the soft losses (teacher)")
+    beta: float = option(0.3, "weight of the hard losses (labels); 0 is a pure-KD run")
+    gamma: float = option(0.0, "weight of the feature losses (hidden states)")
+    soft_losses: list[str] = option(["ctc_kd"], "ctc_kd, decoder_kd")
+    hard_losses: list[str] = option(["ctc"], "ctc, cross_entropy")
+    feature_losses: list[str] = option([], "hidden")
+    ctc_share: float = option(0.5, "share of CTC against decoder, inside soft and inside hard, where both are used")
+    temperature: float = option(2.0, "temperature of the soft losses at the start; 1 at evaluation")
+    temperature_milestones: dict[str, Any] | str | None = option(
         None, 'epochs at which the temperature changes, as JSON: {"30": 3.5, "70": 3.0}'
     )
-    frame_selection: str = _field("all", "frames of ctc_kd: all, threshold or symmetric")
-    blank_threshold: float = _field(0.95, "threshold: frames whose combined blank probability reaches it are left out")
-    neighbours: int = _field(1, "symmetric: non-blank frames and this many neighbours on each side")
-    drop_blank_class: bool = _field(False, "ctc_kd over the labels only, renormalised without the blank")
-    rate_matching: str = _field("equal", "frame rates of teacher and student: equal (else refused) or resample")
-    layer_map: dict[str, Any] | str | None = _field(None, 'student layer -> teacher layer, as JSON: {"2": 2, "3": 3}')
-    hidden_distance: str = _field("mse", "hidden: mse on layer-normalised states, or cosine")
-    decoder_label_smoothing: float = _field(0.0, "label smoothing of cross_entropy")
+    frame_selection: str = option("all", "frames of ctc_kd: all, threshold or symmetric")
+    blank_threshold: float = option(0.95, "threshold: frames whose combined blank probability reaches it are left out")
+    neighbours: int = option(1, "symmetric: non-blank frames and this many neighbours on each side")
+    drop_blank_class: bool = option(False, "ctc_kd over the labels only, renormalised without the blank")
+    rate_matching: str = option("equal", "frame rates of teacher and student: equal (else refused) or resample")
+    layer_map: dict[str, Any] | str | None = option(None, 'student layer -> teacher layer, as JSON: {"2": 2, "3": 3}')
+    hidden_distance: str = option("mse", "hidden: mse on layer-normalised states, or cosine")
+    decoder_label_smoothing: float = option(0.0, "label smoothing of cross_entropy")
+    ctc_label_smoothing: float = option(0.0, "label smoothing of ctc: its frames are drawn towards the uniform")
 
-    augmentation: list[str] = _field([], "spec_augment, gain, gaussian_noise (length kept); speed (live teachers only)")
-    augmentation_options: dict[str, Any] | str | None = _field(
+    auxiliary_ctc_weight: float = option(0.0, "weight of CTC on the student's auxiliary classifier (usual: 1)")
+    auxiliary_kd_weight: float = option(
+        0.0, "weight of the self-distillation from the student's output to that classifier (usual: 25); no teacher"
+    )
+    auxiliary_temperature: float = option(8.0, "temperature of that self-distillation")
+
+    augmentation: list[str] = option(
+        [],
+        "spec_augment, gain, gaussian_noise; for landmarks rotation, translation, part_masking, mirror, temporal_mixup "
+        "(length kept); speed, resample_time (live teachers only)",
+    )
+    augmentation_options: dict[str, Any] | str | None = option(
         None, 'options by name, as JSON: {"gain": {"highest": 3.0}}'
     )
-    early_stopping_patience: int = _field(0, "evaluations without improvement after which training stops; 0: never")
-    early_stopping_min_delta: float = _field(0.0, "what counts as an improvement of metric_for_best_model")
-    expected_processes: int | None = _field(None, "processes the configuration was made for; another number is refused")
-    preflight_batches: int = _field(4, "dev batches on which the combined teacher is decoded before training; 0: none")
+    early_stopping_patience: int = option(0, "evaluations without improvement after which training stops; 0: never")
+    early_stopping_min_delta: float = option(0.0, "what counts as an improvement of metric_for_best_model")
+    expected_processes: int | None = option(None, "processes the configuration was made for; another number is refused")
+    checkpoint_every_epochs: int = option(0, "also keep a copy of the student every so many epochs; 0: none")
+    preflight_only: bool = option(False, "check everything that is checked before training, then stop")
+    preflight_batches: int = option(4, "dev batches on which the combined teacher is decoded before training; 0: none")
 
     def __post_init__(self) -> None:
         if self.greater_is_better is None and self.metric_for_best_model is not None:
@@ -187,6 +208,8 @@ class DistillationArguments(TrainingArguments):
             found.append("remove_unused_columns is true; expected false, or ids, speakers and cached targets vanish")
         if self.early_stopping_patience < 0:
             found.append(f"early_stopping_patience is {self.early_stopping_patience}; expected 0 or more")
+        if self.checkpoint_every_epochs < 0:
+            found.append(f"checkpoint_every_epochs is {self.checkpoint_every_epochs}; expected 0 or more")
         if self.early_stopping_patience and not self.load_best_model_at_end:
             found.append("early_stopping_patience needs load_best_model_at_end true")
         if self.label_smoothing_factor:
@@ -208,34 +231,6 @@ class DistillationArguments(TrainingArguments):
         for name in sorted(set(self.report_to) - set(loggers)):
             found.append(f"report_to has '{name}'; expected none, or what is installed here: {', '.join(loggers)}")
         return found
-
-
-@dataclass
-class ScoreArguments:
-    """Which run is decoded, how, and against what."""
-
-    run: str | None = _field(None, "the run folder to score")
-    split: str = _field("test", "name of the split: test, dev, ...")
-    decoder: str = _field("greedy", "greedy, beam (pyctcdecode) or attention (models with a decoder)")
-    protocol: str = _field("words", "how hypotheses are cleaned and aligned before they are counted")
-    batch_size: int = _field(16, "utterances a forward pass")
-    beam_width: int = _field(10, "hypotheses kept by the beam search")
-    lm: str | None = _field(None, "ARPA or KenLM file for the beam search")
-    lm_weight: float = _field(0.5, "weight of the language model in the beam search")
-    word_score: float = _field(0.0, "added for every word of a hypothesis in the beam search")
-    max_length: int = _field(64, "labels after which attention decoding stops")
-    manifest: str | None = _field(None, "score another manifest instead of the run's own corpus")
-    data_dir: str | None = _field(None, "folder of that manifest's media")
-    corpus_name: str | None = _field(None, "namespace of that manifest's speakers")
-
-    def problems(self) -> list[str]:
-        """Sentences about values that cannot be used."""
-        found = one_of("decoder", self.decoder, ("greedy", "beam", "attention"))
-        if not self.run:
-            found.append("no run to score; set --run FOLDER")
-        if self.lm and self.decoder != "beam":
-            found.append(f"lm is given but decoder '{self.decoder}' has no use for it; set --decoder beam")
-        return found + at_least(self, 1, "batch_size", "beam_width", "max_length")
 
 
 def at_least(arguments: Any, lowest: float, *names: str) -> list[str]:

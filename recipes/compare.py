@@ -12,6 +12,7 @@ from pathlib import Path
 from kd_asr_slr.errors import run_recipe
 from kd_asr_slr.files import write_text
 from kd_asr_slr.reporting.overview import overview_table
+from kd_asr_slr.reporting.seeds import seed_table
 from kd_asr_slr.reporting.tables import comparison_csv, comparison_table
 
 
@@ -22,10 +23,13 @@ def main() -> None:
     parser.add_argument("--split", default="test", help="split whose scores are compared")
     parser.add_argument("--decoder", default="greedy", help="decoder whose scores are compared")
     parser.add_argument("--overview", action="store_true", help="list every score, of any corpora and decoders")
+    parser.add_argument("--seeds", action="store_true", help="fold runs NAME-seedN into mean and spread")
     parser.add_argument("--output", type=Path, help="also write the table to this file (.md or .csv)")
     arguments = parser.parse_args()
     if arguments.overview:
         table = overview_table(arguments.runs, arguments.split)
+    elif arguments.seeds:
+        table = seed_table(arguments.runs, arguments.split)
     else:
         table = comparison_table(arguments.runs, arguments.split, arguments.decoder)
     print(table)

@@ -31,6 +31,9 @@ def main() -> None:
         teachers = build_teachers(teaching, processor, corpus, data)
         trainer = session.build_trainer(student, processor, corpus, data, training, teachers)
         preflight(trainer, processor, corpus, data, teaching)
+        if training.preflight_only:
+            print("preflight: nothing stands in the way of this run")
+            return
         session.train(trainer, run)
         session.finish(trainer, run, processor=processor, corpus=corpus, data=data)
 

@@ -1,18 +1,26 @@
-"""Decode a split with a trained run and add its scores to the run folder.
+"""Decode a split with a trained run and add its scores to the run folder, or score a hypothesis file without a run.
 
 accelerate launch --quiet recipes/score.py --run runs/fsdd/student --decoder beam --split test
+accelerate launch --quiet recipes/score.py --run runs/fsdd/student --lm lm.arpa --tune true
+python recipes/score.py --hypotheses dev.ctm --references dev.stm --protocol official-sclite
 """
 
 from __future__ import annotations
 
-from kd_asr_slr.arguments import ScoreArguments
 from kd_asr_slr.command_line import parse
 from kd_asr_slr.errors import run_recipe
+from kd_asr_slr.tool_arguments import ScoreArguments
 
 
 def main() -> None:
     """Parse, load the run, decode, count, write."""
     (score,) = parse([ScoreArguments], description=__doc__)
+    if score.hypotheses:
+        from kd_asr_slr.scoring.files import describe_score, score_files
+
+        entry = score_files(score.hypotheses, score.references, score.protocol or "official-sclite", score.output)
+        print(describe_score(entry))
+        return
 
     from kd_asr_slr.models.auto import load_model
     from kd_asr_slr.processing.auto import load_processor
@@ -22,18 +30,27 @@ def main() -> None:
     from kd_asr_slr.training.data import evaluation_items, load_data, scored_corpus, training_part
     from kd_asr_slr.training.evaluation import build_decoding, predict, score_split
     from kd_asr_slr.training.terminal import quiet_libraries
+    from kd_asr_slr.training.tuning import search_of, settle, tune, with_weights, write_decoding
 
     quiet_libraries()
     run = RunFolder(score.run)
     data = scored_corpus(run.config(), score)
+    score, weights = settle(score, run.path, data)
     results = run.read_results()
     processor = load_processor(score.run)
     model = load_model(score.run)
-    decode = build_decoding(score, processor, model)
+    decode = None if score.tune else build_decoding(score, processor, model)
     items = evaluation_items(training_part(load_data(data, [score.split]), data, score.split), processor, data)
-    predictions = predict(model, items, Collator(processor.input_name), decode, score.batch_size)
-    entry = score_split(run, predictions, score.split, score.decoder, score.lm, score.protocol)
+    if score.tune:
+        tuned = tune(model, processor, items, score)
+        write_decoding(run.path, score, tuned)
+        score, predictions, weights = with_weights(score, tuned), tuned.predictions, tuned.describe()
+    else:
+        predictions = predict(model, items, Collator(processor.input_name), decode, score.batch_size)
+    entry = score_split(run, predictions, score.split, score.decoder, score.lm, score.protocol, search_of(score))
     write_model_card(run)
+    if weights:
+        print(weights)
     print(
         f"{results['name']}  {score.split}  {score.decoder}  WER {100 * entry['wer']:.2f} %  "
         f"WRA {100 * entry['wra']:.2f} %  S {entry['substitutions']}  D {entry['deletions']}  I {entry['insertions']}  "

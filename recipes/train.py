@@ -28,6 +28,9 @@ def main() -> None:
         student = build_student(model, processor, seed=training.seed)
         trainer = session.build_trainer(student, processor, corpus, data, training)
         preflight(trainer, processor, corpus, data)
+        if training.preflight_only:
+            print("preflight: nothing stands in the way of this run")
+            return
         session.train(trainer, run)
         session.finish(trainer, run, processor=processor, corpus=corpus, data=data)
 

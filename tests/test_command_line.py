@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from kd_asr_slr.arguments import DataArguments, DistillationArguments, ModelArguments, ScoreArguments, TeacherArguments
+from kd_asr_slr.arguments import DataArguments, DistillationArguments, ModelArguments, TeacherArguments
 from kd_asr_slr.command_line import as_dict, parse, resolved
 from kd_asr_slr.errors import UserError
+from kd_asr_slr.tool_arguments import ScoreArguments
 
 CLASSES = [DataArguments, ModelArguments, TeacherArguments, DistillationArguments]
 NEEDED = "manifest: m.csv\noutput_dir: out\nteachers: [runs/a]\n"

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import kd_asr_slr.arguments
+import kd_asr_slr.tool_arguments
 from kd_asr_slr.arguments import DataArguments, DistillationArguments, ModelArguments
 from kd_asr_slr.command_line import as_dict, parse
 from kd_asr_slr.corpora.build import CORPORA
@@ -21,6 +22,7 @@ from kd_asr_slr.errors import UserError
 from kd_asr_slr.losses.table import build_losses
 from kd_asr_slr.models.auto import MODELS, takes_waveform
 from kd_asr_slr.processing.augmentation import build_augmentation
+from kd_asr_slr.processing.layouts import LAYOUTS
 from kd_asr_slr.processing.sign import SignFeatureExtractor, SignProcessor
 from kd_asr_slr.processing.speech import SpeechFeatureExtractor, SpeechProcessor
 from kd_asr_slr.processing.tokenization import LabelTokenizer
@@ -48,7 +50,8 @@ def classes_of(recipe: str) -> list[type]:
     (call,) = [
         node for node in ast.walk(tree) if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "parse"
     ]
-    return [getattr(kd_asr_slr.arguments, element.id) for element in call.args[0].elts]
+    rooms = (kd_asr_slr.arguments, kd_asr_slr.tool_arguments)
+    return [next(getattr(room, name.id) for room in rooms if hasattr(room, name.id)) for name in call.args[0].elts]
 
 
 def parsed(path: Path, *words: str) -> SimpleNamespace:
@@ -72,7 +75,7 @@ def processor_for(run: SimpleNamespace) -> Any:
     texts = ["AB BA"] if run.model.tokenizer_kind == "words" else ["AB"]
     tokenizer = LabelTokenizer.from_texts(texts, kind=run.model.tokenizer_kind, decoder_specials=specials)
     options = as_dict(run.model.feature_options)
-    if run.data.corpus.endswith("_sign") or run.model.features in ("raw", "mediapipe_holistic"):
+    if run.data.corpus.endswith("_sign") or run.model.features in ("raw", *LAYOUTS):
         return SignProcessor(SignFeatureExtractor(layout=run.model.features or "raw", **options), tokenizer)
     kind = run.model.features or ("waveform" if takes_waveform(run.model.model) else "log_mel")
     return SpeechProcessor(SpeechFeatureExtractor(kind=kind, **options), tokenizer)

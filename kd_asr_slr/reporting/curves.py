@@ -32,6 +32,8 @@ LOSS_LABELS = {
     "loss_decoder_kd": "decoder-KD",
     "loss_hidden": "hidden states",
     "loss_cross_entropy": "cross-entropy",
+    "loss_auxiliary_ctc": "auxiliary CTC",
+    "loss_auxiliary_kd": "self-distillation",
 }
 
 

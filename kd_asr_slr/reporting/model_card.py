@@ -31,6 +31,7 @@ CORPORA = {"synthetic_speech": "speech", "synthetic_sign": "sign"}
 
 # Settings of distillation the card names, in this order; only those that the run's losses use.
 WEIGHTS = (("soft_losses", "alpha"), ("hard_losses", "beta"), ("feature_losses", "gamma"))
+OWN_WEIGHTS = ("auxiliary_ctc", "auxiliary_kd")
 LOSS_KINDS = {"soft_losses": "soft targets", "hard_losses": "labels", "feature_losses": "hidden states"}
 
 
@@ -169,6 +170,9 @@ def _losses(config: dict[str, Any], with_teachers: bool) -> str:
         if share == 0:
             continue
         parts.append(f"{used} on {LOSS_KINDS[losses]}" + (f" (weight {share:g})" if with_teachers and share else ""))
+    for name in OWN_WEIGHTS:
+        if config.get(f"{name}_weight"):
+            parts.append(f"`{name}` of the student's auxiliary classifier (weight {config[f'{name}_weight']:g})")
     return f"- Losses: {', '.join(parts)}."
 
 

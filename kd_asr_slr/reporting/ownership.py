@@ -19,16 +19,16 @@ ANOTHER_FOLDER = "choose another --output_dir"
 
 # Files and folders that a run writes into its folder; nothing else is ever deleted.
 OWNED = (
-    "run.json", "resolved_config.yaml", "results.json", "predictions-*.jsonl", "history.json", "README.md",
-    "training_curves.png", "training_curves.pdf", "comparison*.md", "comparison*.csv", "report.html",
+    "run.json", "resolved_config.yaml", "results.json", "predictions-*.jsonl", "decoding.json", "history.json",
+    "README.md", "training_curves.png", "training_curves.pdf", "comparison*.md", "comparison*.csv", "report.html",
     # the student and its processor, as save_pretrained writes them
     "config.json", "generation_config.json", "model.safetensors", "model-*.safetensors",
     "model.safetensors.index.json", "preprocessor_config.json", "processor_config.json", "tokenizer_config.json",
     "special_tokens_map.json", "added_tokens.json", "vocab.json", "tokens.json", "tokenizer.json", "tokenizer.model",
     "configuration_*.py", "modeling_*.py",
     # transformers.Trainer
-    "checkpoint-[0-9]*", "trainer_state.json", "training_args.bin", "all_results.json", "train_results.json",
-    "eval_results.json", "runs", "tensorboard",
+    "checkpoint-[0-9]*", "epoch-[0-9]*", "trainer_state.json", "training_args.bin", "all_results.json",
+    "train_results.json", "eval_results.json", "runs", "tensorboard",
 )  # fmt: skip
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -56,3 +58,24 @@ def number_of(name: str, value: float) -> str:
     if name in RATES:
         return f"{100 * value:.1f} %"
     return f"{value:.2e}" if 0 < abs(value) < 1e-2 else f"{value:.3f}"
+
+
+class EpochCopyCallback(TrainerCallback):
+    """Keeps a copy of the student every few epochs, in `epoch-N`; best and last are the trainer's own checkpoints.
+
+    Args:
+        every: epochs between two copies.
+        save: writes student and processor into a folder (the trainer's `save_model`).
+    """
+
+    def __init__(self, every: int, save: Callable[[str], None]) -> None:
+        self.every = every
+        self.save = save
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Save once an epoch's number is a multiple of `every`."""
+        epoch = round(state.epoch or 0)
+        if epoch and epoch % self.every == 0:
+            self.save(str(Path(args.output_dir) / f"epoch-{epoch:04d}"))

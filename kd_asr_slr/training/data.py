@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset, DatasetDict
 
-from kd_asr_slr.arguments import DataArguments, DistillationArguments, ScoreArguments
+from kd_asr_slr.arguments import DataArguments, DistillationArguments
 from kd_asr_slr.command_line import as_dict
 from kd_asr_slr.corpora.build import load_corpus
 from kd_asr_slr.corpora.media import check_media, read_audio, read_features
@@ -19,7 +19,9 @@ from kd_asr_slr.corpora.splits import apply_split, filter_speakers
 from kd_asr_slr.errors import UserError
 from kd_asr_slr.processing.augmentation import build_augmentation
 from kd_asr_slr.processing.dataset import RecogniserDataset
-from kd_asr_slr.text import normalise
+from kd_asr_slr.scoring.protocols import default_protocol, get_protocol
+from kd_asr_slr.text import normalise, normaliser_of_split
+from kd_asr_slr.tool_arguments import ScoreArguments
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +40,23 @@ def load_data(data: DataArguments, splits: Sequence[str] | None = None) -> Datas
     Raises:
         UserError: for anything wrong with the manifest, the splits, the speakers, the texts or the media.
     """
-    generated = data.corpus.startswith("synthetic_")
-    corpus = load_corpus(
+    corpus = load_rows(data)
+    normalise("", data.normaliser)  # an unknown name is named here, not in a worker process
+    protocol_of(data)
+    # Before utterances move between splits: how a text was written depends on the split it was published in.
+    corpus = DatasetDict({split: _normalised(part, split, data) for split, part in corpus.items()})
+    corpus = apply_split(corpus, data.split_policy, held_out=data.held_out_speakers)
+    for split in splits or (data.train_split, data.dev_split, data.test_split):
+        training_part(corpus, data, split)
+    if data.media_check != "none":
+        check_media(corpus, level=data.media_check)
+    return corpus
+
+
+def load_rows(data: DataArguments) -> DatasetDict:
+    """The corpus as it lies on disk: neither normalised, nor split by a policy, nor with its files checked."""
+    generated = "synthetic" in data.corpus
+    return load_corpus(
         data.corpus,
         manifest=data.manifest,
         name=data.corpus_name or (corpus_name(data) if data.corpus == "manifest" else None),
@@ -47,14 +64,21 @@ def load_data(data: DataArguments, splits: Sequence[str] | None = None) -> Datas
         options=as_dict(data.corpus_options),
         cache_dir=data.data_dir if generated else None,
     )
-    corpus = apply_split(corpus, data.split_policy, held_out=data.held_out_speakers)
-    for split in splits or (data.train_split, data.dev_split, data.test_split):
-        training_part(corpus, data, split)
-    normalise("", data.normaliser)  # an unknown name is named here, not in a worker process
-    corpus = corpus.map(lambda row: {"text": normalise(row["text"], data.normaliser)}, load_from_cache_file=False)
-    if data.media_check != "none":
-        check_media(corpus, level=data.media_check)
-    return corpus
+
+
+def protocol_of(data: DataArguments, asked: str | None = None) -> str:
+    """The name of the scoring protocol: the one asked for, else the run's, else the default of its corpus.
+
+    Raises:
+        UserError: if there is no protocol of that name.
+    """
+    named = data.corpus_name if data.corpus == "manifest" and data.corpus_name else data.corpus
+    return get_protocol(asked or data.protocol or default_protocol(named)).name
+
+
+def _normalised(part: Dataset, split: str, data: DataArguments) -> Dataset:
+    name = normaliser_of_split(data.normaliser, training=split == data.train_split)
+    return part.map(lambda row: {"text": normalise(row["text"], name)}, load_from_cache_file=False)
 
 
 def training_part(corpus: DatasetDict, data: DataArguments, split: str) -> Dataset:

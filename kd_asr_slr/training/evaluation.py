@@ -10,7 +10,6 @@ import torch
 from torch.utils.data import DataLoader
 from transformers import EvalPrediction, PreTrainedModel
 
-from kd_asr_slr.arguments import ScoreArguments
 from kd_asr_slr.decoding.beam import BeamDecoder, BeamOptions
 from kd_asr_slr.decoding.greedy import collapse
 from kd_asr_slr.errors import UserError
@@ -23,6 +22,7 @@ from kd_asr_slr.scoring.predictions import Prediction
 from kd_asr_slr.scoring.protocols import get_protocol
 from kd_asr_slr.scoring.rates import wer, wra
 from kd_asr_slr.scoring.score import count_rows, score_predictions
+from kd_asr_slr.tool_arguments import ScoreArguments
 from kd_asr_slr.training.trainer import IGNORED, best_labels
 
 Decode = Callable[[PreTrainedModel, dict[str, Any], CTCOutput], list[str]]
@@ -39,8 +39,7 @@ def greedy_decoding(processor: Any) -> Decode:
 
 def beam_decoding(processor: Any, score: ScoreArguments) -> Decode:
     """CTC beam search, with an n-gram language model where one is given."""
-    options = BeamOptions(beam_width=score.beam_width, lm_weight=score.lm_weight, word_score=score.word_score)
-    beam = BeamDecoder(processor.tokens, processor.blank_id, kind=kind_of(processor), lm_path=score.lm, options=options)
+    beam = BeamDecoder(**beam_arguments(processor, score))
 
     def decode(model: PreTrainedModel, batch: dict[str, Any], output: CTCOutput) -> list[str]:
         log_probs = output.logits.float().log_softmax(-1).cpu().numpy()  # [B, T, V]
@@ -48,6 +47,19 @@ def beam_decoding(processor: Any, score: ScoreArguments) -> Decode:
         return [beam.decode(row[:length]).text for row, length in zip(log_probs, lengths, strict=True)]
 
     return decode
+
+
+def beam_arguments(processor: Any, score: ScoreArguments) -> dict[str, Any]:
+    """The arguments of a `BeamDecoder`; what `score` leaves open (see `tuning.settle`) is the decoder's default."""
+    names = ("beam_width", "lm_weight", "word_score")
+    given = {name: getattr(score, name) for name in names if getattr(score, name) is not None}
+    return {
+        "tokens": processor.tokens,
+        "blank_id": processor.blank_id,
+        "kind": kind_of(processor),
+        "lm_path": score.lm,
+        "options": BeamOptions(**given),
+    }
 
 
 def attention_decoding(processor: Any, score: ScoreArguments, model: PreTrainedModel) -> Decode:
@@ -127,11 +139,13 @@ class DevMetrics:
     Args:
         dataset: the evaluation dataset, in the order it is predicted.
         processor: from label ids to text.
+        protocol: name of the scoring protocol.
     """
 
-    def __init__(self, dataset: RecogniserDataset, processor: Any) -> None:
+    def __init__(self, dataset: RecogniserDataset, processor: Any, protocol: str = "words") -> None:
         self.dataset = dataset
         self.processor = processor
+        self.protocol = protocol
 
     def __call__(self, evaluation: EvalPrediction) -> dict[str, float]:
         frames = np.asarray(evaluation.predictions)  # [N, T]
@@ -141,12 +155,12 @@ class DevMetrics:
             prediction_of(self.dataset.rows[index], text_of_frames(best, self.processor))
             for index, best in enumerate(frames)
         ]
-        return rates(predictions)
+        return rates(predictions, self.protocol)
 
 
-def rates(predictions: Sequence[Prediction]) -> dict[str, float]:
-    """WER and WRA of predictions, as fractions."""
-    counts = count_rows(predictions, get_protocol("words"), "dev")
+def rates(predictions: Sequence[Prediction], protocol: str = "words") -> dict[str, float]:
+    """WER and WRA of predictions of the dev split by a protocol, as fractions."""
+    counts = count_rows(predictions, get_protocol(protocol), "dev")
     return {"wer": wer(counts), "wra": wra(counts)}
 
 
@@ -157,9 +171,15 @@ def score_split(
     decoder: str,
     lm: str | None = None,
     protocol: str = "words",
+    search: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Score predictions and write both, predictions and scores, into the run folder; returns the entry of `scores`."""
+    """Score predictions and write both, predictions and scores, into the run folder; returns the entry of `scores`.
+
+    The entry of a beam search keeps its weights under `search`.
+    """
     score = score_predictions(predictions, split=split, decoder=decoder, lm=lm, protocol=protocol)
+    if search:
+        score["search"] = dict(search)
     folder.write_predictions(split, predictions, decoder)
     folder.add_scores(score)
     return score

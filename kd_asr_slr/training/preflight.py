@@ -22,7 +22,7 @@ from kd_asr_slr.teachers.batches import batch_to
 from kd_asr_slr.teachers.cached import CachedTeachers
 from kd_asr_slr.teachers.diagnosis import diagnose
 from kd_asr_slr.teachers.fingerprints import vocabulary_difference
-from kd_asr_slr.training.data import augmentation_of, evaluation_items
+from kd_asr_slr.training.data import augmentation_of, evaluation_items, protocol_of
 from kd_asr_slr.training.evaluation import batches, prediction_of, rates
 from kd_asr_slr.training.session import subsampling_of
 from kd_asr_slr.training.teaching import dev_wer_of, only_dev_speaker_of
@@ -32,6 +32,9 @@ logger = logging.getLogger(__name__)
 
 FRAME_RATE_TOLERANCE = 1e-6
 COLLAPSED_BLANK_RATIO = 0.999
+# What a student gives beside its logits, and the field of its configuration that says so.
+STUDENT_OUTPUTS = {"decoder_logits": "has_decoder", "auxiliary_logits": "auxiliary_classifier"}
+AUXILIARY_ADVICE = """set model_options {front: k5p2k5p2, auxiliary_classifier: true} (bilstm, i3d, mobilenet)"""
 
 
 def preflight(
@@ -53,7 +56,7 @@ def preflight(
     Raises:
         UserError: listing what would go wrong.
     """
-    problems = label_problems(trainer.train_dataset, trainer)
+    problems = label_problems(trainer.train_dataset, trainer) + missing_needs(trainer)
     if trainer.teachers is not None and teaching is not None:
         problems += teacher_problems(trainer, processor, teaching)
     raise_all(problems, "preflight")
@@ -97,7 +100,6 @@ def teacher_problems(trainer: DistillationTrainer, processor: Any, teaching: Tea
     )
     if difference:
         problems.append(f"vocabularies differ: {difference}; build the student with --vocabulary TEACHER_RUN")
-    problems += _missing_needs(trainer)
     if trainer.args.rate_matching == "equal" and frame_rates_differ(trainer):
         problems.append(
             f"the teachers have a frame every {teachers.frame_seconds:g} s and the student every "
@@ -115,17 +117,19 @@ def frame_rates_differ(trainer: DistillationTrainer) -> bool:
     return abs(trainer.teachers.frame_seconds / trainer.frame_seconds - 1) > FRAME_RATE_TOLERANCE
 
 
-def _missing_needs(trainer: DistillationTrainer) -> list[str]:
+def missing_needs(trainer: DistillationTrainer) -> list[str]:
     """Losses that need what the teachers, or the student, do not give."""
-    given = set(trainer.teachers.provides)
-    if getattr(trainer.model.config, "has_decoder", False):
-        given.add("decoder_logits")
-    return [
-        f"loss '{item.name}' needs {', '.join(sorted(item.loss.needs - given))}; teachers and student give "
-        f"{', '.join(sorted(given))}"
-        for item in trainer.losses
-        if item.loss.needs - given
-    ]
+    given = set() if trainer.teachers is None else set(trainer.teachers.provides)
+    config = trainer.model.config
+    given |= {output for output, option in STUDENT_OUTPUTS.items() if getattr(config, option, False)}
+    problems = []
+    for item in trainer.losses:
+        absent = sorted(item.loss.needs - given)
+        if absent:
+            have = ", ".join(sorted(given)) or "none of it"
+            advice = f"; {AUXILIARY_ADVICE}" if "auxiliary_logits" in absent else ""
+            problems.append(f"loss '{item.name}' needs {', '.join(absent)}; teachers and student give {have}{advice}")
+    return problems
 
 
 def _cache_problems(trainer: DistillationTrainer) -> list[str]:
@@ -220,7 +224,7 @@ def check_combined_target(
             numbers["blanks"] += int((best == processor.blank_id).sum())
             text = processor.decode_labels(collapse(best, processor.blank_id))
             predictions.append(prediction_of(items.rows[len(predictions)], text))
-    numbers |= rates(predictions)
+    numbers |= rates(predictions, protocol_of(data))
     numbers["blank_ratio"] = numbers["blanks"] / max(numbers["frames"], 1)
     if not cached:
         numbers |= diagnose(teachers, heard)

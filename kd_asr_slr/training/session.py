@@ -14,7 +14,7 @@ from accelerate import PartialState
 from datasets import DatasetDict
 from transformers import EarlyStoppingCallback, PreTrainedModel, PrinterCallback, TrainerState
 
-from kd_asr_slr.arguments import DataArguments, DistillationArguments, ScoreArguments
+from kd_asr_slr.arguments import DataArguments, DistillationArguments
 from kd_asr_slr.errors import UserError, raise_all
 from kd_asr_slr.losses.hidden import HiddenProjections, build_projections
 from kd_asr_slr.losses.settings import LossSettings
@@ -25,8 +25,9 @@ from kd_asr_slr.processing.collator import Collator
 from kd_asr_slr.reporting.curves import write_curves
 from kd_asr_slr.reporting.model_card import write_model_card
 from kd_asr_slr.reporting.run_folder import RunFolder
-from kd_asr_slr.training.callbacks import EpochCallback, LogLineCallback
-from kd_asr_slr.training.data import corpus_name, evaluation_items, training_items, training_part
+from kd_asr_slr.tool_arguments import ScoreArguments
+from kd_asr_slr.training.callbacks import EpochCallback, EpochCopyCallback, LogLineCallback
+from kd_asr_slr.training.data import corpus_name, evaluation_items, protocol_of, training_items, training_part
 from kd_asr_slr.training.evaluation import DevMetrics, build_decoding, predict, score_split
 from kd_asr_slr.training.settings import label_settings, loss_settings, temperature_schedule
 from kd_asr_slr.training.terminal import quiet_libraries
@@ -39,7 +40,7 @@ VOLATILE = frozenset(
     (
         *("output_dir", "overwrite_output_dir", "resume_from_checkpoint", "save_total_limit", "run_name"),
         "restore_callback_states_from_checkpoint",
-        *("media_check", "feature_cache_mb", "preflight_batches", "expected_processes"),
+        *("media_check", "feature_cache_mb", "preflight_batches", "preflight_only", "expected_processes"),
         *("logging_steps", "logging_first_step", "logging_strategy", "log_level", "log_level_replica"),
         *("disable_tqdm", "report_to", "use_cpu", "local_rank", "ddp_timeout"),
         *("dataloader_num_workers", "dataloader_pin_memory", "dataloader_persistent_workers"),
@@ -187,7 +188,7 @@ def build_trainer(
         eval_dataset=dev_set,
         data_collator=collator,
         processing_class=processor,
-        compute_metrics=DevMetrics(dev_set, processor),
+        compute_metrics=DevMetrics(dev_set, processor, protocol_of(data)),
         callbacks=callbacks,
         # without projections: the trainer makes them part of the student's forward pass
         losses=build_losses(settings, **known, frame_seconds=frame_seconds),
@@ -198,6 +199,8 @@ def build_trainer(
         projections=projections,
     )
     trainer.remove_callback(PrinterCallback)
+    if training.checkpoint_every_epochs:
+        trainer.add_callback(EpochCopyCallback(training.checkpoint_every_epochs, trainer.save_model))
     return trainer
 
 
@@ -269,7 +272,7 @@ def finish(
         for split in (data.dev_split, data.test_split):
             items = evaluation_items(training_part(corpus, data, split), processor, data)
             predictions = predict(model, items, trainer.data_collator, decode, trainer.args.eval_batch_size)
-            score_split(folder, predictions, split, "greedy")
+            score_split(folder, predictions, split, "greedy", protocol=protocol_of(data))
         write_curves(folder)
         write_model_card(folder)
         folder.finish()

@@ -32,6 +32,10 @@ def loss_settings(training: DistillationArguments) -> LossSettings:
         layer_map=as_dict(training.layer_map),
         hidden_distance=training.hidden_distance,
         label_smoothing=training.decoder_label_smoothing,
+        ctc_label_smoothing=training.ctc_label_smoothing,
+        auxiliary_ctc_weight=training.auxiliary_ctc_weight,
+        auxiliary_kd_weight=training.auxiliary_kd_weight,
+        auxiliary_temperature=training.auxiliary_temperature,
     )
     if settings.is_pure_kd:
         logger.warning("PURE KD: no label loss (beta is 0); the student learns nothing that its teachers do not say")
@@ -40,7 +44,9 @@ def loss_settings(training: DistillationArguments) -> LossSettings:
 
 def label_settings(settings: LossSettings) -> LossSettings:
     """The label losses of a run alone, at weight 1; CTC where the run has none."""
-    return dataclasses.replace(settings, alpha=0.0, beta=1.0, gamma=0.0, hard_losses=settings.hard_losses or ("ctc",))
+    labels = {"beta": 1.0, "hard_losses": settings.hard_losses or ("ctc",)}
+    others = ("alpha", "gamma", "auxiliary_ctc_weight", "auxiliary_kd_weight", "ctc_label_smoothing")
+    return dataclasses.replace(settings, **labels, **dict.fromkeys(others, 0.0))
 
 
 def temperature_schedule(training: DistillationArguments) -> TemperatureSchedule:

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from datasets import DatasetDict
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from kd_asr_slr.arguments import DataArguments, ModelArguments
 from kd_asr_slr.command_line import as_dict
 from kd_asr_slr.corpora.media import read_features
+from kd_asr_slr.corpora.schema import did_you_mean
+from kd_asr_slr.corpora.vocabulary import POLICIES, gloss_vocabulary
 from kd_asr_slr.errors import UserError, raise_all
 from kd_asr_slr.models.auto import MODELS, build_model, load_model, takes_waveform
+from kd_asr_slr.models.options import option_types
 from kd_asr_slr.processing.auto import load_processor
 from kd_asr_slr.processing.sign import SignFeatureExtractor, SignProcessor
 from kd_asr_slr.processing.speech import SpeechFeatureExtractor, SpeechProcessor
@@ -50,20 +53,25 @@ def build_processor(model: ModelArguments, data: DataArguments, corpus: DatasetD
 
 
 def build_tokenizer(model: ModelArguments, data: DataArguments, corpus: DatasetDict) -> LabelTokenizer:
-    """The labels of a run: from a run folder, a word list, or the train split.
+    """The labels of a run: from a run folder, a word list, a gloss policy, or the train split.
 
     Raises:
-        UserError: if `vocabulary` is neither a run folder nor a readable word list.
+        UserError: if `vocabulary` is neither a run folder, nor a readable word list, nor a policy that fits the texts.
     """
     specials = MODELS[model.model].has_decoder
     if model.vocabulary is None:
         texts = corpus[data.train_split]["text"]
+    elif model.vocabulary in POLICIES:
+        texts = gloss_vocabulary(corpus, model.vocabulary, data.normaliser, data.train_split)
     elif Path(model.vocabulary).is_dir():
         return own_tokenizer(load_processor(model.vocabulary).tokenizer, model.vocabulary)
     elif Path(model.vocabulary).is_file():
         texts = _word_list(Path(model.vocabulary), data.normaliser)
     else:
-        raise UserError(f"there is no vocabulary {model.vocabulary}", expected="a run folder, or a word list")
+        raise UserError(
+            f"there is no vocabulary {model.vocabulary}{did_you_mean(model.vocabulary, POLICIES)}",
+            expected=f"a run folder, a word list, or one of {', '.join(POLICIES)}",
+        )
     return LabelTokenizer.from_texts(texts, kind=model.tokenizer_kind, decoder_specials=specials)
 
 
@@ -136,7 +144,16 @@ def build_student(model: ModelArguments, processor: Any, seed: int) -> PreTraine
         fixed |= {"bos_token_id": tokenizer.bos_id, "eos_token_id": tokenizer.eos_id}
     if not takes_waveform(model.model):
         fixed["input_size"] = processor.feature_size
+        fixed |= _streams(MODELS[model.model].config_class, processor)
     return build_model(model.model, options, pretrained=model.pretrained_encoder, **fixed)
+
+
+def _streams(config: type[PreTrainedConfig], processor: Any) -> dict[str, dict[str, list[int]]]:
+    """The streams of the features as an option, where the network reads streams and the features have any."""
+    streams = getattr(processor.feature_extractor, "streams", None)
+    if "stream_slices" not in option_types(config) or not streams:
+        return {}
+    return {"stream_slices": {name: [int(start), int(stop)] for name, (start, stop) in streams.items()}}
 
 
 def _extractor(cls: type, options: dict[str, Any]) -> Any:

@@ -131,7 +131,7 @@ class DistillationTrainer(Trainer):
         return run_ctc(model, batch, output_hidden_states=hidden)
 
     def _signal(self, batch: dict[str, Any]) -> TeacherSignal | None:
-        if self.teachers is None or not any(item.loss.kind != "hard" for item in self.losses):
+        if self.teachers is None or not any(item.loss.kind in ("soft", "feature") for item in self.losses):
             return None
         layers = sorted({layer for item in self.losses for layer in getattr(item.loss, "teacher_layers", ())})
         with torch.no_grad():

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from recipe_runs import done, run
 
-from kd_asr_slr.arguments import DataArguments, DistillationArguments, ModelArguments, ScoreArguments, TeacherArguments
+from kd_asr_slr.arguments import DataArguments, DistillationArguments, ModelArguments, TeacherArguments
+from kd_asr_slr.tool_arguments import LmArguments, OverfitArguments, PrepareArguments, ScoreArguments
 
 TRAINING = (DataArguments, ModelArguments, DistillationArguments)
 CLASSES = {
@@ -16,6 +17,9 @@ CLASSES = {
     "distill": (*TRAINING, TeacherArguments),
     "cache_teachers": (*TRAINING, TeacherArguments),
     "score": (ScoreArguments,),
+    "estimate_lm": (LmArguments,),
+    "prepare_data": (DataArguments, PrepareArguments),
+    "overfit": (DataArguments, ModelArguments, DistillationArguments, OverfitArguments),
 }
 
 

@@ -61,7 +61,13 @@ class FakeModel(torch.nn.Module):
         before = torch.nn.functional.pad(labels, (1, 0), value=len(self.decoder_matrix) - 1)
         before = before.masked_fill(before < 0, 0)
         decoder_logits = self.decoder_matrix[before]  # [B, U+1, V]
-        return HybridOutput(None, logits, lengths, states, decoder_logits, (labels >= 0).sum(-1) + 1)
+        return HybridOutput(
+            logits=logits,
+            logit_lengths=lengths,
+            hidden_states=states,
+            decoder_logits=decoder_logits,
+            decoder_lengths=(labels >= 0).sum(-1) + 1,
+        )
 
 
 def teacher(seed=0, name=None, speakers=(), dev_wer=None, tokens=TOKENS, features="features-a", **options):

@@ -12,7 +12,6 @@ import torch
 from tiny_runs import assemble, do_run, logged
 from transformers import EvalPrediction
 
-from kd_asr_slr.arguments import ScoreArguments
 from kd_asr_slr.errors import UserError
 from kd_asr_slr.models.auto import load_model
 from kd_asr_slr.outputs import CTCOutput
@@ -20,6 +19,7 @@ from kd_asr_slr.processing.auto import load_processor
 from kd_asr_slr.processing.collator import Collator
 from kd_asr_slr.processing.tokenization import LabelTokenizer
 from kd_asr_slr.reporting.run_folder import RunFolder
+from kd_asr_slr.tool_arguments import ScoreArguments
 from kd_asr_slr.training.data import evaluation_items, load_data, scored_corpus
 from kd_asr_slr.training.evaluation import DevMetrics, attention_decoding, build_decoding, predict
 from kd_asr_slr.training.trainer import best_labels, without_infeasible

@@ -17,12 +17,12 @@ from transformers import (
     Wav2Vec2Processor,
 )
 
-from kd_asr_slr.arguments import ScoreArguments
 from kd_asr_slr.errors import UserError
 from kd_asr_slr.models.auto import load_model
 from kd_asr_slr.processing.auto import load_processor
 from kd_asr_slr.processing.collator import Collator
 from kd_asr_slr.reporting.run_folder import RunFolder
+from kd_asr_slr.tool_arguments import ScoreArguments
 from kd_asr_slr.training.data import evaluation_items, load_data, scored_corpus
 from kd_asr_slr.training.evaluation import build_decoding, predict, score_split
 

@@ -1,0 +1,121 @@
+"""What the recipes around training can be told: scoring, language models, preparing a corpus, the overfit check."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kd_asr_slr.arguments import at_least, one_of, option
+
+
+@dataclass
+class ScoreArguments:
+    """Which run is decoded, how, and against what."""
+
+    run: str | None = option(None, "the run folder to score")
+    split: str | None = option(None, "name of the split: test, dev, ...; default: the test split, with --tune dev")
+    decoder: str = option("greedy", "greedy, beam (pyctcdecode) or attention (models with a decoder)")
+    protocol: str | None = option(None, "official-sclite, vac-python, slrt, raw, words; default: the run's")
+    hypotheses: str | None = option(None, "score this ctm file instead of a run")
+    references: str | None = option(None, "stm file that the hypotheses are scored against")
+    output: str | None = option(None, "JSON file for the score of the hypotheses")
+    batch_size: int = option(16, "utterances a forward pass")
+    beam_width: int | None = option(None, "hypotheses kept by the beam search; default: as tuned, else 10")
+    lm: str | None = option(None, "ARPA or KenLM file for the beam search, or none; default: as tuned, else none")
+    lm_weight: float | None = option(None, "weight of the language model in the beam search; default: tuned, else 0.5")
+    word_score: float | None = option(None, "added for every word in the beam search; default: as tuned, else 0")
+    tune: bool = option(False, "choose lm_weight and word_score on the dev split, for later beam searches of this run")
+    lm_weights: list[float] = option([0.0, 0.25, 0.5, 0.75, 1.0, 1.5], "tune: weights of the language model to try")
+    word_scores: list[float] = option([0.0, 1.0, 2.0, 3.0, 4.0], "tune: word scores to try with each of them")
+    tune_processes: int = option(1, "tune: processes that share the utterances")
+    max_length: int = option(64, "labels after which attention decoding stops")
+    manifest: str | None = option(None, "score another manifest instead of the run's own corpus")
+    data_dir: str | None = option(None, "folder of that manifest's media")
+    corpus_name: str | None = option(None, "namespace of that manifest's speakers")
+
+    def problems(self) -> list[str]:
+        """Sentences about values that cannot be used."""
+        found = one_of("decoder", self.decoder, ("greedy", "beam", "attention"))
+        found += self._file_problems()
+        if self.lm and self.decoder != "beam" and not self.tune:
+            found.append(f"lm is given but decoder '{self.decoder}' has no use for it; set --decoder beam")
+        given = [name for name in ("beam_width", "tune_processes") if getattr(self, name) is not None]
+        found += at_least(self, 1, "batch_size", "max_length", *given)
+        return found + (self._tuning_problems() if self.tune else [])
+
+    def _file_problems(self) -> list[str]:
+        """Either a run is scored, or hypotheses against references."""
+        if self.run and self.hypotheses:
+            return ["run and hypotheses are both given; expected one of them"]
+        if not self.run and not self.hypotheses:
+            return ["no run to score; set --run FOLDER, or --hypotheses FILE.ctm --references FILE.stm"]
+        if self.hypotheses and not self.references:
+            return ["hypotheses are given but no references; set --references FILE.stm"]
+        if self.hypotheses and self.tune:
+            return ["tune works on a run; leave out --hypotheses"]
+        alone = [name for name in ("references", "output") if getattr(self, name) and not self.hypotheses]
+        return [f"{name} goes with --hypotheses FILE.ctm" for name in alone]
+
+    def _tuning_problems(self) -> list[str]:
+        found = []
+        if not self.lm or self.lm == "none":
+            found.append("tune has nothing to weigh without a language model; set --lm FILE (recipes/estimate_lm.py)")
+        if self.decoder == "attention":
+            found.append("tune is about the beam search; leave out --decoder attention")
+        if self.manifest:
+            found.append("tune works on the run's own dev split; leave out --manifest")
+        for one, several in (("lm_weight", "lm_weights"), ("word_score", "word_scores")):
+            if getattr(self, one) is not None:
+                found.append(f"{one} is what tune chooses; set --{several} instead")
+            if not getattr(self, several):
+                found.append(f"{several} is empty; expected at least one number")
+        negative = [weight for weight in self.lm_weights if not 0 <= weight < float("inf")]
+        return found + [f"lm_weights has {weight}; expected 0 or more" for weight in negative]
+
+
+@dataclass
+class PrepareArguments:
+    """What is written when a corpus has been looked at."""
+
+    output: str | None = option(None, "manifest.csv to write: the utterances whose files can be used")
+
+    def problems(self) -> list[str]:
+        """Sentences about values that cannot be used."""
+        if self.output and not self.output.lower().endswith(".csv"):
+            return [f"output is '{self.output}'; expected a .csv file"]
+        return []
+
+
+@dataclass
+class OverfitArguments:
+    """How many utterances are learnt by heart, and how long they may take."""
+
+    utterances: int = option(5, "utterances to learn by heart")
+    epochs: int = option(300, "epochs after which the check has failed")
+
+    def problems(self) -> list[str]:
+        """Sentences about values that cannot be used."""
+        names = ("utterances", "epochs")
+        return [f"{name} is {getattr(self, name)}; expected 1 or more" for name in names if getattr(self, name) < 1]
+
+
+@dataclass
+class LmArguments:
+    """Which sentences a language model is estimated from, of which order, and where it goes."""
+
+    run: str | None = option(None, "run folder: its training texts, its labels, its dev texts")
+    text: str | None = option(None, "text file, one sentence a line, instead of the run's training texts")
+    dev_text: str | None = option(None, "text file to measure the perplexity on; default: the run's dev split")
+    normaliser: str | None = option(None, "text normaliser of the text files; default: the run's, else none")
+    order: int = option(3, "length of the longest n-grams")
+    output: str | None = option(None, "the ARPA file to write")
+
+    def problems(self) -> list[str]:
+        """Sentences about values that cannot be used."""
+        found = []
+        if not self.run and not self.text:
+            found.append("no sentences are given; set --run FOLDER or --text FILE")
+        if not self.output:
+            found.append("no file to write; set --output FILE.arpa")
+        if self.order < 2:
+            found.append(f"order is {self.order}; expected 2 or more")
+        return found
