@@ -54,7 +54,8 @@ def parse(classes: Sequence[type], argv: Sequence[str] | None = None, descriptio
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     usage = "%(prog)s --config FILE.yaml [--option value ...]"
-    parser = _Parser(classes, usage=usage, description=description, formatter_class=argparse.HelpFormatter)
+    style = argparse.ArgumentDefaultsHelpFormatter
+    parser = _Parser(classes, usage=usage, description=description, formatter_class=style)
     parser.add_argument("--config", help="YAML file with any of the options below; the command line wins over it")
     if {"-h", "--help"} & set(argv):
         parser.print_help()

@@ -27,7 +27,7 @@ def main() -> None:
     from kd_asr_slr.processing.collator import Collator
     from kd_asr_slr.reporting.model_card import write_model_card
     from kd_asr_slr.reporting.run_folder import RunFolder
-    from kd_asr_slr.training.data import evaluation_items, load_data, scored_corpus, training_part
+    from kd_asr_slr.training.data import corpus_name, evaluation_items, load_data, scored_corpus, training_part
     from kd_asr_slr.training.evaluation import build_decoding, predict, score_split
     from kd_asr_slr.training.terminal import quiet_libraries
     from kd_asr_slr.training.tuning import search_of, settle, tune, with_weights, write_decoding
@@ -47,12 +47,13 @@ def main() -> None:
         score, predictions, weights = with_weights(score, tuned), tuned.predictions, tuned.describe()
     else:
         predictions = predict(model, items, Collator(processor.input_name), decode, score.batch_size)
-    entry = score_split(run, predictions, score.split, score.decoder, score.lm, score.protocol, search_of(score))
+    split = f"{score.split}-of-{corpus_name(data)}" if score.manifest else score.split  # never over the run's own
+    entry = score_split(run, predictions, split, score.decoder, score.lm, score.protocol, search_of(score))
     write_model_card(run)
     if weights:
         print(weights)
     print(
-        f"{results['name']}  {score.split}  {score.decoder}  WER {100 * entry['wer']:.2f} %  "
+        f"{results['name']}  {split}  {score.decoder}  WER {100 * entry['wer']:.2f} %  "
         f"WRA {100 * entry['wra']:.2f} %  S {entry['substitutions']}  D {entry['deletions']}  I {entry['insertions']}  "
         f"of {entry['reference_tokens']} in {entry['utterances']} utterances"
     )

@@ -164,12 +164,12 @@ class RunFolder:
         """The `checkpoint-N` with the highest N that was written to its end, or None.
 
         `transformers.Trainer` writes `trainer_state.json` last, so a checkpoint without it (or with a part of it)
-        was cut off by a kill.
+        was cut off by a kill. One whose weights cannot be read is passed over too.
         """
         numbered = []
         for folder in self.path.glob("checkpoint-*"):
             match = re.fullmatch(r"checkpoint-(\d+)", folder.name)
-            if match and _is_json(folder / "trainer_state.json"):
+            if match and _is_json(folder / "trainer_state.json") and _has_whole_weights(folder):
                 numbered.append((int(match.group(1)), folder))
         return max(numbered)[1] if numbered else None
 
@@ -349,6 +349,20 @@ class RunFolder:
         self._create()
         write_json(self.path / "results.json", results)
         return results
+
+
+def _has_whole_weights(folder: Path) -> bool:
+    """Whether every safetensors file of a checkpoint has a header that fits its length."""
+    from safetensors import SafetensorError, safe_open
+
+    for file in folder.glob("*.safetensors"):
+        try:
+            with safe_open(file, framework="numpy"):
+                pass
+        except (SafetensorError, OSError):
+            logger.warning("%s is damaged; the checkpoint is passed over", file)
+            return False
+    return True
 
 
 def _is_json(path: Path) -> bool:

@@ -39,6 +39,7 @@ class StoreManifest:
         contents: what is stored: "log_probs", "decoder_log_probs", "hidden_3", ...
         dtype: "float16" or "float32".
         shard_size: utterances a shard.
+        media: fingerprint of the content of the corpus's files, in order; None where it was not taken.
         schema: version of the store's layout.
     """
 
@@ -57,6 +58,7 @@ class StoreManifest:
     contents: list[str]
     dtype: str = "float16"
     shard_size: int = 256
+    media: str | None = None
     schema: int = SCHEMA
 
     @property
@@ -82,6 +84,7 @@ def manifest_of(
     dtype: str = "float16",
     shard_size: int = 256,
     hidden_layers: Sequence[int] = (),
+    media: str | None = None,
 ) -> StoreManifest:
     """The manifest of what a pool of teachers says of a corpus.
 
@@ -93,6 +96,7 @@ def manifest_of(
         dtype: precision on disk, "float16" or "float32".
         shard_size: utterances a shard.
         hidden_layers: teacher layers to store too.
+        media: fingerprint of the content of the corpus's files.
 
     Raises:
         UserError: for a duplicate id, an empty corpus, an unknown dtype or hidden states that the pool cannot give.
@@ -116,6 +120,7 @@ def manifest_of(
         contents=contents,
         dtype=dtype,
         shard_size=shard_size,
+        media=media,
     )
 
 
@@ -200,6 +205,7 @@ _PLAIN_FIELDS = {
     "frame_seconds": "seconds between frames",
     "contents": "contents",
     "dtype": "dtype",
+    "media": "content of the corpus's files (fingerprint)",
     "shard_size": "shard size",
 }
 

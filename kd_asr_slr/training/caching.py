@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from accelerate import PartialState
@@ -19,6 +20,22 @@ from kd_asr_slr.teachers.pool import TeacherPool
 from kd_asr_slr.teachers.store import StoreWriter
 from kd_asr_slr.training.data import augmentation_of, evaluation_items, training_part
 from kd_asr_slr.training.teaching import manifest_for
+
+
+def check_speakers(pool: TeacherPool, speakers: Iterable[str]) -> None:
+    """Refuse speakers without a teacher before a store is begun.
+
+    Raises:
+        UserError: naming them, where the policy is to refuse.
+    """
+    unknown = pool.unknown_speakers(speakers)
+    if unknown and pool.settings.name == "route" and pool.settings.unknown_speaker == "error":
+        raise UserError(
+            f"no teacher is bound to {', '.join(unknown)}",
+            expected="a teacher for every speaker of the training split",
+            fix="bind one (--teachers SPEAKER=FOLDER), leave these speakers out (--train_speakers), or say what "
+            "happens (--unknown_speaker generalist, logprob_mean or skip)",
+        )
 
 
 def cache_teachers(
@@ -50,6 +67,7 @@ def cache_teachers(
     check_for_cache(augmentation_of(training))
     state = PartialState()
     rows = training_part(corpus, data, data.train_split)
+    check_speakers(pool, rows["speaker"])
     items = evaluation_items(rows, processor, data, views=pool.views)
     collate = Collator(processor.input_name)
     with state.main_process_first():  # one process claims the folder

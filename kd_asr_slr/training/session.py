@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from datasets import DatasetDict
+from filelock import FileLock, Timeout
 from transformers import EarlyStoppingCallback, PreTrainedModel, PrinterCallback, TrainerState
 
 from kd_asr_slr.arguments import DataArguments, DistillationArguments
@@ -62,6 +63,7 @@ class Session:
         self.recipe = recipe
         self.config = config
         self.overwrite = overwrite
+        self.lock = FileLock(folder.path / ".training.lock")
         self.finished = folder.status(config, VOLATILE, recipe=recipe, overwrite=overwrite) == "finished"
 
     def claim(self) -> Path | None:
@@ -69,8 +71,20 @@ class Session:
         state = PartialState()
         if state.is_main_process:
             self.folder.claim(self.config, VOLATILE, recipe=self.recipe, overwrite=self.overwrite)
+            self._lock()
         state.wait_for_everyone()
         return self.folder.last_checkpoint()
+
+    def _lock(self) -> None:
+        """Keep a second process from training in the same folder; the lock goes with the process, kill or not."""
+        try:
+            self.lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(
+                f"another process is training in {self.folder.path}",
+                expected="one process a run",
+                fix="wait for it, or choose another --output_dir",
+            ) from None
 
 
 @contextlib.contextmanager
@@ -99,6 +113,8 @@ def open_run(training: DistillationArguments, recipe: str, config: dict[str, Any
             for path in absent:
                 path.rmdir()  # the trainer makes the empty folder before anything is checked
         raise
+    finally:
+        session.lock.release()
 
 
 @contextlib.contextmanager
@@ -276,4 +292,6 @@ def finish(
         write_curves(folder)
         write_model_card(folder)
         folder.finish()
+        test = folder.read_results()["scores"][-1]
+        print(f"{folder.path}: {test['split']} WER {100 * test['wer']:.2f} %, WRA {100 * test['wra']:.2f} % (greedy)")
     PartialState().wait_for_everyone()

@@ -10,6 +10,7 @@ from typing import Any
 from datasets import DatasetDict
 
 from kd_asr_slr.arguments import DataArguments, TeacherArguments
+from kd_asr_slr.corpora.media import content_fingerprint
 from kd_asr_slr.corpora.splits import list_speakers, resolve_speakers
 from kd_asr_slr.errors import UserError, raise_all
 from kd_asr_slr.models.auto import load_model
@@ -20,7 +21,7 @@ from kd_asr_slr.teachers.frozen import FrozenTeacher
 from kd_asr_slr.teachers.manifest import fingerprint_of_texts, manifest_of, require_match
 from kd_asr_slr.teachers.pool import TeacherPool
 from kd_asr_slr.teachers.store import StoreReader
-from kd_asr_slr.training.data import corpus_name, training_part
+from kd_asr_slr.training.data import corpus_name, media_kind, training_part
 from kd_asr_slr.training.settings import aggregation_settings
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ def build_teachers(
         "count": len(part),
         "tokens": processor.tokens,
         "blank_id": processor.blank_id,
+        "media": content_fingerprint(part[media_kind(corpus)]),
     }
     if teaching.teachers:
         pool = build_pool(teaching, processor, corpus, data.held_out_speakers)
@@ -72,6 +74,7 @@ def manifest_for(pool: TeacherPool, teaching: TeacherArguments, corpus: DatasetD
         dtype=teaching.cache_dtype,
         shard_size=teaching.cache_shard_size,
         hidden_layers=teaching.cache_hidden_layers,
+        media=content_fingerprint(part[media_kind(corpus)]),
     )
 
 

@@ -6,6 +6,7 @@ Dimension legend: see `kd_asr_slr.outputs`.
 from __future__ import annotations
 
 import itertools
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch import nn
 from transformers import Trainer
 from transformers.utils import ModelOutput
 
+from kd_asr_slr.errors import UserError
 from kd_asr_slr.losses.hidden import HiddenProjections
 from kd_asr_slr.losses.schedules import TemperatureSchedule
 from kd_asr_slr.losses.table import WeightedLoss
@@ -178,6 +180,7 @@ class DistillationTrainer(Trainer):
             for name in sorted(self._sums):
                 total, count = self.accelerator.reduce(self._sums[name], reduction="sum").tolist()
                 logs[name] = total / max(count, 1.0)
+            refuse_not_finite(logs, self.state.epoch or 0.0)
             self.forget_parts()
         super().log(logs, start_time)
 
@@ -225,6 +228,22 @@ def project_hidden_states(model: nn.Module, inputs: Any, output: ModelOutput) ->
         states[layer] = projections(states[layer], layer)
     output.hidden_states = tuple(states)
     return output
+
+
+def refuse_not_finite(logs: dict[str, float], epoch: float) -> None:
+    """Stop a training whose losses are no numbers any more.
+
+    Raises:
+        UserError: naming the loss parts and the epoch.
+    """
+    broken = [name for name, value in logs.items() if name.startswith("loss") and not math.isfinite(value)]
+    if broken:
+        raise UserError(
+            f"{', '.join(broken)} became {logs[broken[0]]} by epoch {epoch:.2f}",
+            expected="finite losses",
+            fix="lower --learning_rate, or clip harder (--max_grad_norm), and start again with "
+            "--overwrite_output_dir true",
+        )
 
 
 def without_infeasible(batch: dict[str, Any], output: CTCOutput) -> dict[str, Any]:

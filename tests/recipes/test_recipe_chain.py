@@ -231,9 +231,9 @@ def test_another_manifest_is_scored(speech_run: Path, tmp_path: Path) -> None:
     done(run("score", run=folder, **options))
     scores = results_of(folder)["scores"]
     assert scores[:-1] == own
-    assert (scores[-1]["split"], scores[-1]["utterances"]) == ("eval", 2)
+    assert (scores[-1]["split"], scores[-1]["utterances"]) == ("eval-of-other", 2)
     assert list(scores[-1]["by_speaker"]) == ["other/cleo"]
-    assert [row["reference"] for row in predictions_of(folder, "eval")] == ["ONE", "NINE"]
+    assert [row["reference"] for row in predictions_of(folder, "eval-of-other")] == ["ONE", "NINE"]
     assert scores[-1]["wer"] >= 0.5  # a word outside of the vocabulary cannot be right
 
 
