@@ -52,7 +52,7 @@ def seed_table(runs: Iterable[RunFolder | str | Path], split: str = "test") -> s
 
 
 def _decoder(score: dict[str, Any]) -> str:
-    return score["decoder"] + (" + LM" if score["lm"] else "")
+    return score["decoder"] + (f" + {Path(score['lm']).name}" if score["lm"] else "")
 
 
 def _disagreements(groups: dict[tuple[str, str], list[tuple[dict[str, Any], dict[str, Any]]]]) -> list[str]:
