@@ -17,7 +17,7 @@ LAUNCH := $(BIN)/accelerate launch --quiet --config_file accelerate_config.yaml
 DEMO := configs/demo
 SPEAKERS := s01 s02 s03 s04
 
-.PHONY: demo fsdd install test test-fast lint format clean
+.PHONY: demo fsdd phoenix-synthetic install test test-fast lint format clean
 
 install: $(INSTALLED)
 
@@ -64,6 +64,24 @@ fsdd: $(INSTALLED)
 	$(LAUNCH) recipes/distill.py --config configs/fsdd/student.yaml
 	$(LAUNCH) recipes/score.py --run runs/fsdd/student --decoder beam
 	@$(BIN)/python recipes/compare.py runs/fsdd/generalist runs/fsdd/baseline runs/fsdd/student
+
+# The table of configs/phoenix_synthetic over three seeds (an hour on two cores); needs PHOENIX's csv files, no videos.
+SYNTHETIC := configs/phoenix_synthetic
+SEEDED := runs/phoenix-synthetic
+phoenix-synthetic: $(INSTALLED)
+	@set -e; for seed in 1 2 3; do \
+	  for name in baseline baseline_twice bigger_teacher proven_head; do \
+	    $(LAUNCH) recipes/train.py --config $(SYNTHETIC)/$$name.yaml --seed $$seed \
+	      --output_dir $(SEEDED)/$$(echo $$name | tr _ -)-seed$$seed; done; \
+	  for pair in self_distillation:baseline from_best:proven-head; do \
+	    name=$${pair%%:*}; teacher=$(SEEDED)/$${pair##*:}-seed$$seed; \
+	    $(LAUNCH) recipes/distill.py --config $(SYNTHETIC)/$$name.yaml --seed $$seed --teachers $$teacher \
+	      --vocabulary $$teacher --output_dir $(SEEDED)/$$(echo $$name | tr _ -)-seed$$seed; done; \
+	  student=$(SEEDED)/self-distillation-seed$$seed; \
+	  $(LAUNCH) recipes/estimate_lm.py --run $$student --order 3 --output $(SEEDED)/glosses.arpa; \
+	  $(LAUNCH) recipes/score.py --run $$student --lm $(SEEDED)/glosses.arpa --tune true; \
+	  $(LAUNCH) recipes/score.py --run $$student --decoder beam; done
+	@$(BIN)/python recipes/compare.py $(SEEDED)/*-seed? --seeds
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check kd_asr_slr recipes tests
