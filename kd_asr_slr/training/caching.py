@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Any
 
 from accelerate import PartialState
@@ -12,30 +11,14 @@ from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
 from kd_asr_slr.arguments import DataArguments, DistillationArguments, TeacherArguments
-from kd_asr_slr.errors import UserError
+from kd_asr_slr.errors import UserError, raise_all
 from kd_asr_slr.processing.augmentation import check_for_cache
 from kd_asr_slr.processing.collator import Collator
 from kd_asr_slr.teachers.cache import write_cache
 from kd_asr_slr.teachers.pool import TeacherPool
 from kd_asr_slr.teachers.store import StoreWriter
 from kd_asr_slr.training.data import augmentation_of, evaluation_items, training_part
-from kd_asr_slr.training.teaching import manifest_for
-
-
-def check_speakers(pool: TeacherPool, speakers: Iterable[str]) -> None:
-    """Refuse speakers without a teacher before a store is begun.
-
-    Raises:
-        UserError: naming them, where the policy is to refuse.
-    """
-    unknown = pool.unknown_speakers(speakers)
-    if unknown and pool.settings.name == "route" and pool.settings.unknown_speaker == "error":
-        raise UserError(
-            f"no teacher is bound to {', '.join(unknown)}",
-            expected="a teacher for every speaker of the training split",
-            fix="bind one (--teachers SPEAKER=FOLDER), leave these speakers out (--train_speakers), or say what "
-            "happens (--unknown_speaker generalist, logprob_mean or skip)",
-        )
+from kd_asr_slr.training.teaching import manifest_for, speakers_without_teacher
 
 
 def cache_teachers(
@@ -67,7 +50,7 @@ def cache_teachers(
     check_for_cache(augmentation_of(training))
     state = PartialState()
     rows = training_part(corpus, data, data.train_split)
-    check_speakers(pool, rows["speaker"])
+    raise_all(speakers_without_teacher(pool, rows["speaker"]), "the teachers")
     items = evaluation_items(rows, processor, data, views=pool.views)
     collate = Collator(processor.input_name)
     with state.main_process_first():  # one process claims the folder

@@ -25,7 +25,7 @@ from kd_asr_slr.teachers.fingerprints import vocabulary_difference
 from kd_asr_slr.training.data import augmentation_of, evaluation_items, protocol_of
 from kd_asr_slr.training.evaluation import batches, prediction_of, rates
 from kd_asr_slr.training.session import subsampling_of
-from kd_asr_slr.training.teaching import dev_wer_of, only_dev_speaker_of
+from kd_asr_slr.training.teaching import dev_wer_of, only_dev_speaker_of, speakers_without_teacher
 from kd_asr_slr.training.trainer import DistillationTrainer
 
 logger = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ def teacher_problems(trainer: DistillationTrainer, processor: Any, teaching: Tea
     if isinstance(teachers, CachedTeachers):
         problems += _cache_problems(trainer)
     else:
-        problems += _unknown_speakers(trainer, teaching)
+        problems += speakers_without_teacher(teachers, trainer.train_dataset.rows["speaker"])
     return problems + worse_teachers(teaching, teachers)
 
 
@@ -142,18 +142,6 @@ def _cache_problems(trainer: DistillationTrainer) -> list[str]:
     if absent:
         problems.append(f"{len(absent)} training utterances are not in the cached targets, e.g. '{absent[0]}'")
     return problems
-
-
-def _unknown_speakers(trainer: DistillationTrainer, teaching: TeacherArguments) -> list[str]:
-    if teaching.aggregation != "route" or teaching.unknown_speaker != "error":
-        return []
-    unknown = trainer.teachers.unknown_speakers(trainer.train_dataset.rows["speaker"])
-    if not unknown:
-        return []
-    return [
-        f"no teacher is bound to {', '.join(unknown)}; bind one (--teachers SPEAKER=FOLDER), leave these speakers out "
-        "(--train_speakers), or say what happens (--unknown_speaker generalist, logprob_mean or skip)"
-    ]
 
 
 def worse_teachers(teaching: TeacherArguments, teachers: Any) -> list[str]:

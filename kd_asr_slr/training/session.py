@@ -288,10 +288,9 @@ def finish(
         for split in (data.dev_split, data.test_split):
             items = evaluation_items(training_part(corpus, data, split), processor, data)
             predictions = predict(model, items, trainer.data_collator, decode, trainer.args.eval_batch_size)
-            score_split(folder, predictions, split, "greedy", protocol=protocol_of(data))
+            score = score_split(folder, predictions, split, "greedy", protocol=protocol_of(data))
         write_curves(folder)
         write_model_card(folder)
         folder.finish()
-        test = folder.read_results()["scores"][-1]
-        print(f"{folder.path}: {test['split']} WER {100 * test['wer']:.2f} %, WRA {100 * test['wra']:.2f} % (greedy)")
+        print(f"{folder.path}: {split} WER {100 * score['wer']:.2f} %, WRA {100 * score['wra']:.2f} % (greedy)")
     PartialState().wait_for_everyone()

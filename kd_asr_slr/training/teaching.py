@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,21 +46,36 @@ def build_teachers(
     if not teaching.teacher_cache:
         return build_pool(teaching, processor, corpus, data.held_out_speakers)
     reader = StoreReader(teaching.teacher_cache)
-    part = training_part(corpus, data, data.train_split)
-    expected: Any = {
-        "ids": fingerprint_of_texts(part["id"]),
-        "count": len(part),
-        "tokens": processor.tokens,
-        "blank_id": processor.blank_id,
-        "media": content_fingerprint(part[media_kind(corpus)]),
-    }
+    expected: Any
     if teaching.teachers:
         pool = build_pool(teaching, processor, corpus, data.held_out_speakers)
         expected = manifest_for(pool, teaching, corpus, data)
+    else:
+        part = training_part(corpus, data, data.train_split)
+        expected = {
+            "ids": fingerprint_of_texts(part["id"]),
+            "count": len(part),
+            "tokens": processor.tokens,
+            "blank_id": processor.blank_id,
+            "media": content_fingerprint(part[media_kind(corpus)]),
+        }
     require_match(teaching.teacher_cache, reader.manifest, expected)
     if data.media_check == "full":
         reader.require_whole()
     return CachedTeachers(reader)
+
+
+def speakers_without_teacher(pool: TeacherPool, speakers: Iterable[str]) -> list[str]:
+    """The sentence about speakers that no teacher is bound to; none where the policy is not to refuse them."""
+    if pool.settings.name != "route" or pool.settings.unknown_speaker != "error":
+        return []
+    unknown = pool.unknown_speakers(speakers)
+    if not unknown:
+        return []
+    return [
+        f"no teacher is bound to {', '.join(unknown)}; bind one (--teachers SPEAKER=FOLDER), leave these speakers out "
+        "(--train_speakers), or say what happens (--unknown_speaker generalist, logprob_mean or skip)"
+    ]
 
 
 def manifest_for(pool: TeacherPool, teaching: TeacherArguments, corpus: DatasetDict, data: DataArguments) -> Any:

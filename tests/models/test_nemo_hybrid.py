@@ -17,9 +17,10 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from kd_asr_slr.errors import UserError
 from kd_asr_slr.models.nemo_hybrid.configuration_nemo_hybrid import NemoHybridConfig
-from kd_asr_slr.models.nemo_hybrid.label_losses import ctc_label_loss, decoder_label_loss, teacher_forcing
+from kd_asr_slr.models.nemo_hybrid.label_losses import decoder_label_loss, teacher_forcing
 from kd_asr_slr.models.nemo_hybrid.modeling_nemo_hybrid import NemoHybridForASR
 from kd_asr_slr.models.nemo_hybrid.nemo_parts import nemo_modules
+from kd_asr_slr.models.parts.ctc_loss import ctc_label_loss
 
 TINY = {
     "vocab_size": 7,

@@ -1,4 +1,4 @@
-"""The losses on labels that `forward(labels=...)` returns. B utterances, T frames, U labels, V vocabulary."""
+"""Teacher forcing and the decoder's loss on labels (CTC: `parts.ctc_loss`). B utterances, U labels, V vocabulary."""
 
 from __future__ import annotations
 
@@ -32,27 +32,6 @@ def teacher_forcing(
     inputs = torch.cat([start, labels.masked_fill(labels < 0, pad)], dim=1)
     targets = torch.cat([labels, labels.new_full((len(labels), 1), IGNORED)], dim=1)
     return inputs, targets.scatter(1, counts.unsqueeze(1), eos), counts + 1
-
-
-def ctc_label_loss(logits: torch.Tensor, lengths: torch.Tensor, labels: torch.Tensor, blank: int) -> torch.Tensor:
-    """CTC loss of each utterance, divided by its number of labels.
-
-    Args:
-        logits: [B, T, V], raw.
-        lengths: [B], valid frames.
-        labels: [B, U], padded on the right with -100.
-        blank: index of the blank.
-
-    Returns:
-        [B]; infinite where an utterance is too short for its labels.
-
-    Source: Graves et al. 2006, "Connectionist temporal classification", equation 14.
-    """
-    counts = (labels >= 0).sum(dim=1)
-    log_probs = logits.float().log_softmax(dim=-1).transpose(0, 1)  # [T, B, V]
-    targets = labels.clamp(min=0)
-    losses = functional.ctc_loss(log_probs, targets, lengths, counts, blank=blank, reduction="none")
-    return losses / counts.clamp(min=1)
 
 
 def decoder_label_loss(decoder_logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -14,8 +14,9 @@ from kd_asr_slr.errors import UserError
 from kd_asr_slr.models.nemo_hybrid.checkpoint import find_nemo_file, load_encoder_weights, read_nemo_file
 from kd_asr_slr.models.nemo_hybrid.configuration_nemo_hybrid import NemoHybridConfig
 from kd_asr_slr.models.nemo_hybrid.decoder import AttentionDecoder
-from kd_asr_slr.models.nemo_hybrid.label_losses import ctc_label_loss, decoder_label_loss, teacher_forcing
+from kd_asr_slr.models.nemo_hybrid.label_losses import decoder_label_loss, teacher_forcing
 from kd_asr_slr.models.nemo_hybrid.nemo_parts import build_encoder, build_preprocessor, constant_buffers, reset_module
+from kd_asr_slr.models.parts.ctc_loss import ctc_label_loss
 from kd_asr_slr.outputs import HybridOutput
 
 

@@ -6,43 +6,18 @@ import math
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
 
 from kd_asr_slr.models.parts.classifier import build_classifier
 from kd_asr_slr.models.parts.configuration import RecogniserConfig
+from kd_asr_slr.models.parts.ctc_loss import ctc_label_loss
 from kd_asr_slr.models.parts.frames import divide_up, input_lengths, reversal, silence
 from kd_asr_slr.models.parts.front import ConvolutionFront
 from kd_asr_slr.models.parts.recurrent import BiLstmLayer
 from kd_asr_slr.models.parts.streams import GatedFusion
 from kd_asr_slr.outputs import CTCOutput
-
-
-def mean_ctc_loss(logits: torch.Tensor, lengths: torch.Tensor, labels: torch.Tensor, blank: int) -> torch.Tensor:
-    """Mean over the utterances of CTC loss / labels.
-
-    An utterance too short for its labels gives infinity: it must be found before training, not silenced here.
-
-    Args:
-        logits: [B, T, V].
-        lengths: [B], valid frames.
-        labels: [B, U], padded with -100.
-        blank: index of the blank.
-
-    Source:
-        Graves et al. 2006, "Connectionist temporal classification", equation 14.
-    """
-    known = labels >= 0
-    label_lengths = known.sum(-1)
-    # At least float32, whatever the network runs in.
-    log_probs = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
-    with torch.backends.cudnn.flags(enabled=False):
-        losses = F.ctc_loss(
-            log_probs.transpose(0, 1), labels[known], lengths, label_lengths, blank=blank, reduction="none"
-        )  # [B]
-    return (losses / label_lengths.clamp(min=1)).mean()
 
 
 class CtcRecogniser(PreTrainedModel):
@@ -99,7 +74,7 @@ class CtcRecogniser(PreTrainedModel):
         hidden, lengths = self.front(self.dropout(embedded), lengths)  # [B, T', D]
         states = self._encode(hidden, lengths)
         logits = self.head(states[-1])  # [B, T', V]
-        loss = None if labels is None else mean_ctc_loss(logits, lengths, labels, self.config.pad_token_id)
+        loss = None if labels is None else ctc_label_loss(logits, lengths, labels, self.config.pad_token_id).mean()
         wanted = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         output = CTCOutput(loss, logits, lengths, tuple(states) if wanted else None, self._auxiliary_logits(hidden))
         return output if return_dict is not False else output.to_tuple()
