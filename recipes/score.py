@@ -27,8 +27,9 @@ def main() -> None:
     from kd_asr_slr.processing.collator import Collator
     from kd_asr_slr.reporting.model_card import write_model_card
     from kd_asr_slr.reporting.run_folder import RunFolder
+    from kd_asr_slr.reporting.verdicts import verdict_of
     from kd_asr_slr.training.data import corpus_name, evaluation_items, load_data, scored_corpus, training_part
-    from kd_asr_slr.training.evaluation import build_decoding, predict, score_split
+    from kd_asr_slr.training.evaluation import build_decoding, predict, score_split, with_seen
     from kd_asr_slr.training.terminal import quiet_libraries
     from kd_asr_slr.training.tuning import search_of, settle, tune, with_weights, write_decoding
 
@@ -40,13 +41,16 @@ def main() -> None:
     processor = load_processor(score.run)
     model = load_model(score.run)
     decode = None if score.tune else build_decoding(score, processor, model)
-    items = evaluation_items(training_part(load_data(data, [score.split]), data, score.split), processor, data)
+    corpus = load_data(data, [score.split])
+    items = evaluation_items(training_part(corpus, data, score.split), processor, data)
     if score.tune:
         tuned = tune(model, processor, items, score)
         write_decoding(run.path, score, tuned)
         score, predictions, weights = with_weights(score, tuned), tuned.predictions, tuned.describe()
     else:
         predictions = predict(model, items, Collator(processor.input_name), decode, score.batch_size)
+    if not score.manifest and data.train_split in corpus:
+        predictions = with_seen(predictions, training_part(corpus, data, data.train_split)["text"])
     split = f"{score.split}-of-{corpus_name(data)}" if score.manifest else score.split  # never over the run's own
     entry = score_split(run, predictions, split, score.decoder, score.lm, score.protocol, search_of(score))
     write_model_card(run)
@@ -57,6 +61,8 @@ def main() -> None:
         f"WRA {100 * entry['wra']:.2f} %  S {entry['substitutions']}  D {entry['deletions']}  I {entry['insertions']}  "
         f"of {entry['reference_tokens']} in {entry['utterances']} utterances"
     )
+    for line in verdict_of(run, entry):
+        print(line)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@
 | `RunFolder` | `reporting.run_folder`: claim, finish, results, predictions |
 | `problems_of_results`, `problems_of_score` | `reporting.results_schema`: what `results.json` must hold |
 | `comparison_table`, `comparison_csv`, `speakers_csv` | `reporting.tables` |
+| `fold_table` | `reporting.folds`: rows over held-out speakers and seeds, with tests against a baseline |
+| `verdict_of` | `reporting.verdicts`: what the WRA on held-out speakers means, beside the teachers' |
 | `read_history`, `write_history` | `reporting.history`: the trainer's log as series over epochs |
 | `draw_curves`, `write_curves` | `reporting.curves`: the 2 x 2 page as PNG and PDF |
 | `build_model_card`, `write_model_card` | `reporting.model_card`: the folder's README.md |

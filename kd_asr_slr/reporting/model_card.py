@@ -1,8 +1,12 @@
-"""The model card of a run (README.md), made from `results.json` and `resolved_config.yaml` only."""
+"""The model card of a run (README.md), made from `results.json` and `resolved_config.yaml` only.
+
+The verdict on held-out speakers also reads the results of the run's teachers, where these are run folders.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +21,7 @@ from kd_asr_slr.reporting.tables import (
     shown_interval,
     teacher_names,
 )
+from kd_asr_slr.reporting.verdicts import verdict_of
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
@@ -48,16 +53,17 @@ def write_model_card(run: RunFolder | str | Path) -> Path:
         UserError: where one of the two is missing or damaged.
     """
     folder = run if isinstance(run, RunFolder) else RunFolder(run)
-    card = build_model_card(folder.read_results(), folder.config())
+    card = build_model_card(folder.read_results(), folder.config(), verdict_of(folder))
     return write_text(folder.path / "README.md", str(card))
 
 
-def build_model_card(results: dict[str, Any], config: dict[str, Any]) -> ModelCard:
+def build_model_card(results: dict[str, Any], config: dict[str, Any], verdict: Sequence[str] = ()) -> ModelCard:
     """The card as huggingface_hub's `ModelCard`, its metadata (`model-index` included) as `card.data`.
 
     Args:
         results: a checked results object (`RunFolder.read_results`).
         config: the resolved config of the run.
+        verdict: lines on the held-out speakers (`verdicts.verdict_of`), if any.
     """
     from huggingface_hub import ModelCard
 
@@ -69,6 +75,7 @@ def build_model_card(results: dict[str, Any], config: dict[str, Any]) -> ModelCa
         "## Scores",
         _scores(results),
         *_speakers(results),
+        *(["### Verdict", _verdict(verdict)] if verdict else []),
         "## How to load it",
         _loading(),
         "## Limits",
@@ -218,6 +225,12 @@ def _speakers(results: dict[str, Any]) -> list[str]:
         for speaker, rates in sorted(score["by_speaker"].items())
     ]
     return ["### By speaker", markdown_table(header, cells, [False] * 3 + [True] * 3)]
+
+
+def _verdict(lines: Sequence[str]) -> str:
+    """What it means as a paragraph, what to do as a list."""
+    said = " ".join(line for line in lines if not line.startswith("- "))
+    return "\n".join([said, "", *(line for line in lines if line.startswith("- "))])
 
 
 def _loading() -> str:

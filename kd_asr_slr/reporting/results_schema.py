@@ -38,12 +38,18 @@ def _is_named(value: Any) -> bool:
     return _is_text(value) or (isinstance(value, dict) and _is_text(value.get("name")))
 
 
+def _is_commonest(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("text"), str) and SHARE[0](value.get("share"))
+
+
 TEXT: Rule = (_is_text, "a non-empty string")
 COUNT: Rule = (_is_count, "a whole number, 0 or more")
 POSITIVE: Rule = (lambda value: _is_count(value) and value > 0, "a whole number, 1 or more")
 ERROR_RATE: Rule = (_is_error_rate, "a fraction, 0 or more (0.4841, not 48.41)")
 SHARE: Rule = (lambda value: _is_error_rate(value) and value <= 1, "a fraction between 0 and 1")
 INTERVAL: Rule = (_is_interval, "[low, high] as fractions")
+INTERVAL_OR_NULL: Rule = (lambda value: value is None or _is_interval(value), "[low, high] as fractions, or null")
+SECONDS: Rule = (lambda value: value is None or _is_error_rate(value), "seconds, 0 or more, or null")
 OBJECT: Rule = (lambda value: isinstance(value, dict), "an object")
 
 RUN_RULES: dict[str, Rule] = {
@@ -74,6 +80,30 @@ SCORE_RULES: dict[str, Rule] = {
     "wra": SHARE,
     "by_speaker": OBJECT,
 }
+# What a scorer may add; results of older runs lack it.
+OPTIONAL_SCORE_RULES: dict[str, Rule] = {
+    "cer": ERROR_RATE,
+    "wra_first_word": SHARE,
+    "distinct_predictions": POSITIVE,
+    "empty_predictions": COUNT,
+    "commonest_prediction": (_is_commonest, "an object with a 'text' and a 'share' between 0 and 1"),
+    "wra_ci95": INTERVAL,
+    "wer_ci95_speakers": INTERVAL_OR_NULL,
+    "wra_ci95_speakers": INTERVAL_OR_NULL,
+    "macro": OBJECT,
+    "by_band": OBJECT,
+    "by_category": OBJECT,
+    "by_seen": OBJECT,
+}
+MACRO_RULES: dict[str, Rule] = {"wer": ERROR_RATE, "wra": SHARE}
+OPTIONAL_RUN_RULES: dict[str, Rule] = {
+    "aggregation": (_is_named, "a name, or an object with a 'name'"),  # only where there are teachers to combine
+    "training": OBJECT,
+    "vocabulary": OBJECT,
+}
+TRAINING_RULES: dict[str, Rule] = {"epochs": ERROR_RATE, "steps": COUNT, "seconds": SECONDS}
+VOCABULARY_RULES: dict[str, Rule] = {"size": POSITIVE, "fingerprint": TEXT}
+GROUPS = ("by_speaker", "by_band", "by_category", "by_seen")
 SPEAKER_RULES: dict[str, Rule] = {"wer": ERROR_RATE, "wra": SHARE, "reference_tokens": POSITIVE}
 
 
@@ -97,10 +127,11 @@ def problems_of_results(results: Any) -> list[str]:
     if results.get("schema") != SCHEMA:
         return [f"schema is {results.get('schema')!r}; expected {SCHEMA}"]
     problems = _check(results, RUN_RULES, "")
-    if "aggregation" in results:  # only where there are several teachers, or cached ones
-        problems += _check(results, {"aggregation": (_is_named, "a name, or an object with a 'name'")}, "")
-    if isinstance(results.get("model"), dict):
-        problems += _check(results["model"], MODEL_RULES, "model.")
+    problems += _check(results, _present(OPTIONAL_RUN_RULES, results), "")
+    parts = (("model", MODEL_RULES), ("training", TRAINING_RULES), ("vocabulary", VOCABULARY_RULES))
+    for key, rules in parts:
+        if isinstance(results.get(key), dict):
+            problems += _check(results[key], rules, f"{key}.")
     scores = results.get("scores")
     if isinstance(scores, list):
         for index, score in enumerate(scores):
@@ -118,15 +149,12 @@ def problems_of_score(score: Any, where: str = "score") -> list[str]:
     """
     if not isinstance(score, dict):
         return [f"{where} is a {type(score).__name__}; expected an object"]
-    problems = _check(score, SCORE_RULES, f"{where}.")
-    speakers = score.get("by_speaker")
-    if isinstance(speakers, dict):
-        for speaker, rates in speakers.items():
-            place = f"{where}.by_speaker[{speaker!r}]"
-            if isinstance(rates, dict):
-                problems += _check(rates, SPEAKER_RULES, f"{place}.")
-            else:
-                problems.append(f"{place} is {rates!r}; expected an object")
+    problems = _check(score, SCORE_RULES | _present(OPTIONAL_SCORE_RULES, score), f"{where}.")
+    if isinstance(score.get("macro"), dict):
+        problems += _check(score["macro"], MACRO_RULES, f"{where}.macro.")
+    for key in GROUPS:
+        if isinstance(score.get(key), dict):
+            problems += _problems_of_groups(score[key], f"{where}.{key}")
     # Sums of missing or wrong values would only repeat the problems above.
     return problems or _disagreeing_sums(score, where)
 
@@ -134,6 +162,22 @@ def problems_of_score(score: Any, where: str = "score") -> list[str]:
 def score_key(score: dict[str, Any]) -> tuple[str, str, str | None, str]:
     """What tells two entries of `scores` apart: split, decoder, language model, protocol."""
     return score["split"], score["decoder"], score["lm"], score["protocol"]
+
+
+def _problems_of_groups(groups: dict[str, Any], where: str) -> list[str]:
+    problems = []
+    for name, rates in groups.items():
+        place = f"{where}[{name!r}]"
+        if isinstance(rates, dict):
+            problems += _check(rates, SPEAKER_RULES, f"{place}.")
+        else:
+            problems.append(f"{place} is {rates!r}; expected an object")
+    return problems
+
+
+def _present(rules: dict[str, Rule], value: dict[str, Any]) -> dict[str, Rule]:
+    """The rules of optional keys that are there."""
+    return {key: rule for key, rule in rules.items() if key in value}
 
 
 def _check(value: dict[str, Any], rules: dict[str, Rule], prefix: str) -> list[str]:
@@ -155,13 +199,14 @@ def _disagreeing_sums(score: dict[str, Any], where: str) -> list[str]:
             f"{where}.wer is {score['wer']!r}; expected (S + D + I) / reference_tokens = "
             f"{errors} / {score['reference_tokens']} = {rate:.6f}"
         )
-    speakers = score["by_speaker"]
-    tokens = sum(rates["reference_tokens"] for rates in speakers.values())
-    if speakers and tokens != score["reference_tokens"]:
-        problems.append(
-            f"{where}.by_speaker sums to {tokens} reference tokens; expected reference_tokens = "
-            f"{score['reference_tokens']}"
-        )
+    for key in GROUPS:
+        groups = score.get(key) or {}
+        tokens = sum(rates["reference_tokens"] for rates in groups.values())
+        if groups and tokens != score["reference_tokens"]:
+            problems.append(
+                f"{where}.{key} sums to {tokens} reference tokens; expected reference_tokens = "
+                f"{score['reference_tokens']}"
+            )
     return problems
 
 

@@ -185,6 +185,10 @@ class RunFolder:
         teachers: list[str] | list[dict[str, Any]],
         seed: int,
         aggregation: str | Mapping[str, Any] | None = None,
+        training: Mapping[str, Any] | None = None,
+        vocabulary: Mapping[str, Any] | None = None,
+        untranscribed: Mapping[str, Any] | None = None,
+        diagnostics: Mapping[str, Any] | None = None,
         recipe: str | None = None,
         name: str | None = None,
     ) -> dict[str, Any]:
@@ -199,6 +203,10 @@ class RunFolder:
             seed: the run's seed.
             aggregation: how the teachers were combined, a name or an object with a `name`. Needed where the config
                 cannot say it (cached teachers were combined when the cache was written); left out where None.
+            training: what it cost: `epochs`, `steps` and `seconds` (None where a resumed run cannot say it).
+            vocabulary: `size` and `fingerprint` of the labels, so that runs of other labels are told apart.
+            untranscribed: `utterances` that taught without their text, and whether that was `transductive`.
+            diagnostics: figures of the combined target before the first step.
             recipe: by default the one that claimed the folder.
             name: by default the run's name.
 
@@ -219,8 +227,9 @@ class RunFolder:
             "seed": seed,
             "scores": [],
         }
-        if aggregation is not None:
-            results["aggregation"] = aggregation
+        known = {"aggregation": aggregation, "training": training, "vocabulary": vocabulary}
+        known |= {"untranscribed": untranscribed, "diagnostics": diagnostics}
+        results |= {key: value for key, value in known.items() if value is not None}
         return self._write_results(results)
 
     def add_scores(self, score: Mapping[str, Any]) -> dict[str, Any]:

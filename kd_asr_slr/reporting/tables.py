@@ -84,7 +84,7 @@ def comparison_csv(
             "split": split, "decoder": decoder, "lm": score["lm"] or "", "protocol": score["protocol"],
             **{key: score[key] for key in keys}, "wer_ci95_low": low, "wer_ci95_high": high,
         })  # fmt: skip
-    return _csv(lines)
+    return csv_text(lines)
 
 
 def speakers_csv(
@@ -99,7 +99,7 @@ def speakers_csv(
         for row in _rows(runs, split, decoder, protocol)
         for speaker, rates in sorted(row.score["by_speaker"].items())
     ]
-    return _csv(lines)
+    return csv_text(lines)
 
 
 def run_columns(rows: Sequence[Row]) -> tuple[list[str], list[list[str]], list[bool]]:
@@ -197,7 +197,7 @@ def _rows(runs: Iterable[RunFolder | str | Path], split: str, decoder: str, prot
         try:
             results = folder.read_results()
             aggregation = aggregation_of(results, folder.config()) or NOTHING
-            read.append((folder, results, _scores(folder, results, split, decoder, protocol), aggregation))
+            read.append((folder, results, scores_of(folder, results, split, decoder, protocol), aggregation))
         except UserError as error:
             problems.append(str(error))
     raise_all(problems, "the comparison")
@@ -211,7 +211,7 @@ def _rows(runs: Iterable[RunFolder | str | Path], split: str, decoder: str, prot
     return rows
 
 
-def _scores(
+def scores_of(
     folder: RunFolder, results: dict[str, Any], split: str, decoder: str, protocol: str | None
 ) -> list[dict[str, Any]]:
     """The scores asked for; several only where they differ in their language model."""
@@ -263,7 +263,8 @@ def _with_lm(row: Row) -> str:
     return f"{row.label} + {Path(row.score['lm']).name}" if row.score["lm"] else row.label
 
 
-def _csv(lines: Sequence[dict[str, Any]]) -> str:
+def csv_text(lines: Sequence[dict[str, Any]]) -> str:
+    """Lines with the same or other columns as CSV; what a line lacks, and None, is empty."""
     stream = io.StringIO()
     names = list(dict.fromkeys(name for line in lines for name in line))
     writer = csv.DictWriter(stream, names, restval="", lineterminator="\n")

@@ -7,6 +7,9 @@
 | `protocols` | named ways of counting: normalisers, tokens, alignment costs; the signature |
 | `predictions` | prediction rows: join by id, read, write |
 | `score` | one entry of `scores` in a run's results.json |
+| `breakdown` | CER, collapse, intervals over utterances and speakers, rates by band, category, seen words |
+| `significance` | paired bootstrap over seeds and utterances, MAPSSWE, McNemar, Holm |
+| `verdict` | what a WRA on held-out speakers means, and what to do |
 | `nist` | stm and ctm files: read, write |
 | `files` | score a ctm file against a stm file, without a run |
 | `metrics` | `load_metric`: the `evaluate` modules `wer` and `wra`, loaded offline |

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from kd_asr_slr.errors import UserError, raise_all
 from kd_asr_slr.files import write_text
@@ -16,12 +16,19 @@ LISTED = 5
 
 
 class Prediction(TypedDict):
-    """One utterance. A plain dict; further keys (severity, microphone, score, ...) travel along."""
+    """One utterance. A plain dict; further keys travel along."""
 
     id: str
     speaker: str
     reference: str
     hypothesis: str
+    utterance: NotRequired[str]  # shared by the recordings of one utterance (several microphones)
+    band: NotRequired[str]
+    category: NotRequired[str]
+    block: NotRequired[str]
+    microphone: NotRequired[str]
+    intelligibility: NotRequired[float]
+    seen: NotRequired[bool]  # whether the reference occurs among the training texts
 
 
 def join(

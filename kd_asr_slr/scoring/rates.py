@@ -89,26 +89,33 @@ def count_all(
     return [count_errors(tokens, guess, costs) for tokens, guess in zip(left, right, strict=True)]
 
 
-def bootstrap_interval(
-    counts: Sequence[UtteranceCounts], seed: int = DEFAULT_SEED, resamples: int = DEFAULT_RESAMPLES
+def ratio_interval(
+    parts: Sequence[int] | NDArray[np.int64],
+    wholes: Sequence[int] | NDArray[np.int64],
+    seed: int = DEFAULT_SEED,
+    resamples: int = DEFAULT_RESAMPLES,
 ) -> tuple[float, float]:
-    """Return the 95 % percentile interval of the WER when the utterances are drawn anew.
+    """Return the 95 % percentile interval of sum(parts) / sum(wholes) when the units are drawn anew.
 
     Args:
-        counts: counts of every utterance [N], each with at least one reference token.
-        seed: of the draws; the same seed gives the same interval.
+        parts: of every unit (an utterance, a speaker) [N]: its errors, its exact utterances.
+        wholes: of every unit [N], each 1 or more: its reference tokens, its utterances.
+        seed: of the draws.
         resamples: number of draws.
 
     Raises:
-        ValueError: if there are no utterances, or one without reference tokens.
+        ValueError: if there are no units, or one has nothing to divide by.
 
     Source: Bisani and Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation" (ICASSP 2004).
+
+    Example:
+        >>> ratio_interval([0, 0], [1, 1])
+        (0.0, 0.0)
     """
-    errors = np.array([count.errors for count in counts], dtype=np.int64)  # [N]
-    tokens = np.array([count.reference_tokens for count in counts], dtype=np.int64)  # [N]
-    if not tokens.size or tokens.min() < 1:
-        raise ValueError("the bootstrap needs utterances with at least one reference token each")
-    rates = resampled_rates(errors, tokens, np.random.default_rng(seed), resamples)
+    numerators, denominators = np.asarray(parts, np.int64), np.asarray(wholes, np.int64)  # [N]
+    if not denominators.size or denominators.min() < 1:
+        raise ValueError("the bootstrap needs units with at least one reference token each")
+    rates = resampled_rates(numerators, denominators, np.random.default_rng(seed), resamples)
     tail = (1.0 - CONFIDENCE) / 2.0
     low, high = np.quantile(rates, [tail, 1.0 - tail])
     return float(low), float(high)

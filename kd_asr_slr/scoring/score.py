@@ -7,9 +7,10 @@ from typing import Any
 
 from kd_asr_slr.errors import UserError
 from kd_asr_slr.scoring.alignment import UtteranceCounts, count_errors
+from kd_asr_slr.scoring.breakdown import grouped_rates, groupings, intervals, macro, sums, text_figures
 from kd_asr_slr.scoring.predictions import check_predictions, listed
 from kd_asr_slr.scoring.protocols import Protocol, get_protocol
-from kd_asr_slr.scoring.rates import DEFAULT_RESAMPLES, DEFAULT_SEED, bootstrap_interval, by_group, wer, wra
+from kd_asr_slr.scoring.rates import DEFAULT_RESAMPLES, DEFAULT_SEED, wer, wra
 
 
 def score_predictions(
@@ -25,9 +26,11 @@ def score_predictions(
     """Score the predictions of a split.
 
     Args:
-        rows: prediction rows (`id`, `speaker`, `reference`, `hypothesis`), see `predictions`.
+        rows: prediction rows (`id`, `speaker`, `reference`, `hypothesis`), see `predictions`. Further keys are used
+            where they are there: `band`, `category`, `seen` group the rates, `utterance` tells which recordings are
+            of one utterance (see `breakdown`).
         split: the split's name.
-        decoder: the decoder's name ("greedy", "beam", "closed", "attention").
+        decoder: the decoder's name ("greedy", "beam", "closed", "attention", "joint").
         lm: name or path of the language model, or None.
         protocol: a key of `protocols.PROTOCOLS`.
         seed: of the bootstrap.
@@ -45,21 +48,23 @@ def score_predictions(
         0.5
     """
     check_predictions(rows, f"the predictions of split '{split}'")
-    counts = count_rows(rows, get_protocol(protocol), split)
+    counting = get_protocol(protocol)
+    counts = count_rows(rows, counting, split)
+    by_speaker = grouped_rates(counts, [row["speaker"] for row in rows])
     return {
         "split": split,
         "decoder": decoder,
         "lm": lm,
         "protocol": protocol,
         "wer": wer(counts),
-        **_sums(counts),
+        **sums(counts),
         "utterances": len(counts),
-        "wer_ci95": list(bootstrap_interval(counts, seed, resamples)),
         "wra": wra(counts),
-        "by_speaker": {
-            speaker: _speaker_rates(group)
-            for speaker, group in by_group(counts, [row["speaker"] for row in rows]).items()
-        },
+        **intervals(rows, counts, seed, resamples),
+        **text_figures(rows, counting),
+        "macro": macro(by_speaker),
+        "by_speaker": by_speaker,
+        **groupings(rows, counts),
     }
 
 
@@ -82,12 +87,3 @@ def count_rows(rows: Sequence[Mapping[str, Any]], protocol: Protocol, split: str
     hypotheses = [protocol.hypothesis_tokens(row["hypothesis"]) for row in rows]
     pairs = zip(references, hypotheses, strict=True)
     return [count_errors(reference, hypothesis, protocol.costs) for reference, hypothesis in pairs]
-
-
-def _sums(counts: Sequence[UtteranceCounts]) -> dict[str, int]:
-    names = ("substitutions", "deletions", "insertions", "reference_tokens")
-    return {name: sum(getattr(count, name) for count in counts) for name in names}
-
-
-def _speaker_rates(counts: Sequence[UtteranceCounts]) -> dict[str, Any]:
-    return {"wer": wer(counts), "wra": wra(counts), **_sums(counts)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,9 @@ from kd_asr_slr.scoring.rates import wer, wra
 from kd_asr_slr.scoring.score import count_rows, score_predictions
 from kd_asr_slr.tool_arguments import ScoreArguments
 from kd_asr_slr.training.trainer import IGNORED, best_labels
+
+# Columns of the corpus that predictions carry along, for rates by group and for intervals.
+CARRIED = ("utterance", "band", "category", "block", "microphone", "intelligibility")
 
 Decode = Callable[[PreTrainedModel, dict[str, Any], CTCOutput], list[str]]
 
@@ -186,8 +189,20 @@ def score_split(
 
 
 def prediction_of(row: Mapping[str, Any], hypothesis: str) -> Prediction:
-    """A row of `predictions-<split>.jsonl`."""
-    return Prediction(id=row["id"], speaker=row["speaker"], reference=row["text"], hypothesis=hypothesis)
+    """A row of `predictions-<split>.jsonl`, with what the corpus knows of the utterance (`CARRIED`)."""
+    known = {name: row[name] for name in CARRIED if row.get(name) is not None}
+    return Prediction(id=row["id"], speaker=row["speaker"], reference=row["text"], hypothesis=hypothesis, **known)
+
+
+def with_seen(predictions: Sequence[Prediction], training_texts: Iterable[str]) -> list[Prediction]:
+    """The predictions with the key `seen`: whether the reference text occurs among those of the training.
+
+    Args:
+        predictions: of any split.
+        training_texts: normalised as the references are.
+    """
+    texts = set(training_texts)
+    return [{**prediction, "seen": prediction["reference"] in texts} for prediction in predictions]
 
 
 def kind_of(processor: Any) -> str:

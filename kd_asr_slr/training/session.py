@@ -26,13 +26,16 @@ from kd_asr_slr.processing.collator import Collator
 from kd_asr_slr.reporting.curves import write_curves
 from kd_asr_slr.reporting.model_card import write_model_card
 from kd_asr_slr.reporting.run_folder import RunFolder
+from kd_asr_slr.reporting.verdicts import verdict_of
 from kd_asr_slr.tool_arguments import ScoreArguments
 from kd_asr_slr.training.callbacks import EpochCallback, EpochCopyCallback, LogLineCallback
 from kd_asr_slr.training.data import corpus_name, evaluation_items, protocol_of, training_items, training_part
-from kd_asr_slr.training.evaluation import DevMetrics, build_decoding, predict, score_split
+from kd_asr_slr.training.evaluation import DevMetrics, build_decoding, predict, score_split, with_seen
+from kd_asr_slr.training.run_facts import cost_of, vocabulary_of
 from kd_asr_slr.training.settings import label_settings, loss_settings, temperature_schedule
 from kd_asr_slr.training.terminal import quiet_libraries
 from kd_asr_slr.training.trainer import DistillationTrainer
+from kd_asr_slr.training.untranscribed import describe_untranscribed, training_rows
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +59,7 @@ class Session:
     Attributes:
         folder: the run folder.
         finished: whether this very run has been finished before; there is nothing left to do.
+        resumed: whether it has been taken up from a checkpoint.
     """
 
     def __init__(self, folder: RunFolder, recipe: str, config: dict[str, Any], overwrite: bool) -> None:
@@ -63,6 +67,7 @@ class Session:
         self.recipe = recipe
         self.config = config
         self.overwrite = overwrite
+        self.resumed = False
         self.lock = FileLock(folder.path / ".training.lock")
         self.finished = folder.status(config, VOLATILE, recipe=recipe, overwrite=overwrite) == "finished"
 
@@ -73,7 +78,9 @@ class Session:
             self.folder.claim(self.config, VOLATILE, recipe=self.recipe, overwrite=self.overwrite)
             self._lock()
         state.wait_for_everyone()
-        return self.folder.last_checkpoint()
+        checkpoint = self.folder.last_checkpoint()
+        self.resumed = checkpoint is not None
+        return checkpoint
 
     def _lock(self) -> None:
         """Keep a second process from training in the same folder; the lock goes with the process, kill or not."""
@@ -183,7 +190,7 @@ def build_trainer(
         UserError: for anything wrong with the losses, the schedule, the labels or the augmentation.
     """
     views = getattr(teachers, "views", {})
-    rows = training_part(corpus, data, data.train_split)
+    rows = training_rows(corpus, data, soft_targets=teachers is not None)
     train_set = training_items(rows, processor, data, training, views=views, subsampling=subsampling_of(student))
     dev_set = evaluation_items(training_part(corpus, data, data.dev_split), processor, data)
     collator = Collator(processor.input_name)
@@ -282,15 +289,22 @@ def finish(
             bytes=sum(file.stat().st_size for file in folder.path.glob("*.safetensors")),
             corpus=corpus_name(data),
             seed=trainer.args.seed,
+            training=cost_of(trainer.state, session.resumed),
+            vocabulary=vocabulary_of(processor),
             **described(trainer.teachers),
+            **(describe_untranscribed(corpus, data) if trainer.teachers is not None else {}),
         )
         decode = build_decoding(ScoreArguments(), processor, model)
+        texts = training_part(corpus, data, data.train_split)["text"]
         for split in (data.dev_split, data.test_split):
             items = evaluation_items(training_part(corpus, data, split), processor, data)
             predictions = predict(model, items, trainer.data_collator, decode, trainer.args.eval_batch_size)
+            predictions = with_seen(predictions, texts)
             score = score_split(folder, predictions, split, "greedy", protocol=protocol_of(data))
         write_curves(folder)
         write_model_card(folder)
         folder.finish()
         print(f"{folder.path}: {split} WER {100 * score['wer']:.2f} %, WRA {100 * score['wra']:.2f} % (greedy)")
+        for line in verdict_of(folder, score):
+            print(line)
     PartialState().wait_for_everyone()

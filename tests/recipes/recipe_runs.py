@@ -30,7 +30,9 @@ TAKES = {"train": 3, "dev": 1, "test": 2}
 RATE = 8000
 WIDTH = 5  # values a frame of the feature corpus
 ENTRY = {"split", "decoder", "lm", "protocol", "wer", "substitutions", "deletions", "insertions"} | {
-    "reference_tokens", "utterances", "wer_ci95", "wra", "by_speaker"
+    "reference_tokens", "utterances", "wer_ci95", "wra", "by_speaker", "wra_ci95", "wer_ci95_speakers",
+    "wra_ci95_speakers", "cer", "wra_first_word", "distinct_predictions", "commonest_prediction", "empty_predictions",
+    "macro",
 }  # fmt: skip
 
 CORPUS = "tones"

@@ -61,7 +61,7 @@ def check_run_folder(folder: Path, recipe: str, corpus: str, teachers: list[str]
     assert not list(folder.rglob("*.tmp")) and not list(folder.glob("projections*"))
     assert json.loads((folder / "run.json").read_text())["status"] == "finished"
     results = results_of(folder)
-    assert set(results) - {"aggregation"} == {
+    assert set(results) - {"aggregation", "training", "vocabulary"} == {
         "schema", "name", "recipe", "model", "corpus", "teachers", "seed", "scores"
     }  # fmt: skip
     assert (results["schema"], results["name"], results["recipe"]) == (1, folder.name, recipe)
@@ -84,7 +84,8 @@ def check_run_folder(folder: Path, recipe: str, corpus: str, teachers: list[str]
 
 def check_entry(folder: Path, entry: dict[str, Any], corpus: str) -> None:
     """One entry of `scores`, counted again from the predictions (one word an utterance, so without alignment)."""
-    assert set(entry) - {"search"} == ENTRY  # a beam also says with which weights
+    assert set(entry) - {"search"} == ENTRY | {"by_seen"}  # a beam also says with which weights
+    assert set(entry["by_seen"]) == {"seen"}
     suffix = "" if entry["decoder"] == "greedy" else f"-{entry['decoder']}"
     rows = predictions_of(folder, entry["split"] + suffix)
     expected = {f"{speaker}-{word}-{entry['split']}{take}" for speaker in SPEAKERS for word in WORDS

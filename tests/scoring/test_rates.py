@@ -12,7 +12,7 @@ from scipy import stats
 from kd_asr_slr.errors import UserError
 from kd_asr_slr.scoring import rates
 from kd_asr_slr.scoring.alignment import UtteranceCounts
-from kd_asr_slr.scoring.rates import bootstrap_interval, by_group, cer, count_all, resampled_rates, wer, wra
+from kd_asr_slr.scoring.rates import by_group, cer, count_all, ratio_interval, resampled_rates, wer, wra
 
 
 def random_counts(seed: int, size: int) -> list[UtteranceCounts]:
@@ -22,6 +22,11 @@ def random_counts(seed: int, size: int) -> list[UtteranceCounts]:
     return [
         UtteranceCounts(int(bad), 0, int(rng.integers(2)), int(n - bad)) for n, bad in zip(lengths, wrong, strict=True)
     ]
+
+
+def bootstrap_interval(counts: list[UtteranceCounts], **options: int) -> tuple[float, float]:
+    """The interval of the WER over utterances."""
+    return ratio_interval([c.errors for c in counts], [c.reference_tokens for c in counts], **options)
 
 
 def test_wer_sums_before_it_divides():

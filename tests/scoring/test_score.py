@@ -26,7 +26,7 @@ ROWS = [
 
 def test_the_form_of_results_json():
     score = score_predictions(ROWS, split="test", decoder="beam", lm="lm/bigram.arpa")
-    interval = score.pop("wer_ci95")
+    intervals = {name: score.pop(name) for name in ("wer_ci95", "wra_ci95", "wer_ci95_speakers", "wra_ci95_speakers")}
     assert score == {
         "split": "test",
         "decoder": "beam",
@@ -39,6 +39,13 @@ def test_the_form_of_results_json():
         "reference_tokens": 4,
         "utterances": 3,
         "wra": 1 / 3,
+        # TWO THREE -> TWO: 6 deletions of 9; FOUR -> FIVE SIX: 3 substitutions and 4 insertions at least
+        "cer": (6 + 7) / (3 + 9 + 4),
+        "wra_first_word": 1 / 3,
+        "distinct_predictions": 3,
+        "commonest_prediction": {"text": "FIVE SIX", "share": 1 / 3},
+        "empty_predictions": 0,
+        "macro": {"wer": 0.5, "wra": 0.5},
         "by_speaker": {
             "fsdd/george": {
                 "wer": 1.0,
@@ -47,6 +54,7 @@ def test_the_form_of_results_json():
                 "deletions": 1,
                 "insertions": 1,
                 "reference_tokens": 3,
+                "utterances": 2,
             },
             "fsdd/theo": {
                 "wer": 0.0,
@@ -55,11 +63,14 @@ def test_the_form_of_results_json():
                 "deletions": 0,
                 "insertions": 0,
                 "reference_tokens": 1,
+                "utterances": 1,
             },
         },
     }
-    assert isinstance(interval, list)
-    assert 0.0 <= interval[0] <= 3 / 4 <= interval[1] <= 2.0
+    low, high = intervals["wer_ci95"]
+    assert 0.0 <= low <= 3 / 4 <= high <= 2.0
+    assert intervals["wra_ci95"] == [0.0, 1.0]
+    assert intervals["wer_ci95_speakers"] == intervals["wra_ci95_speakers"] == [0.0, 1.0]
 
 
 def test_ready_for_json_and_the_same_every_time():
