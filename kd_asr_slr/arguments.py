@@ -36,6 +36,12 @@ class DataArguments:
     train_split: str = option("train", "name of the split to train on")
     dev_split: str = option("dev", "name of the split to tune on (early stopping, decoding weights)")
     test_split: str = option("test", "name of the split to score")
+    untranscribed_speakers: list[str] = option(
+        [], "speakers whose recordings teach without their text: soft targets only (distill.py)"
+    )
+    untranscribed_split: str = option(
+        "train", "split of those recordings; test takes the held-out speaker's own (transductive)"
+    )
     normaliser: str = option(
         "words", "text normaliser: none, words (upper case), glosses or raw (case kept), phoenix2014, phoenix2014t"
     )

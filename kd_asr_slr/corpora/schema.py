@@ -48,6 +48,8 @@ SUFFIXES = {
     ".pose": "features",
 }
 SPLIT_ORDER = ("train", "dev", "test")
+# Name of the split of recordings without text, whose rows may have an empty one; and of the column that marks them.
+UNTRANSCRIBED = "untranscribed"
 
 # Control characters, line separators and lone surrogates break keys, JSON lines and UTF-8.
 _UNSAFE_IN_KEY = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -157,8 +159,16 @@ def row_problems(columns: Columns, places: Sequence[str]) -> list[str]:
     problems: list[str] = []
     for name in (*REQUIRED, *MEDIA, "path"):
         if name in columns:
-            problems += _value_problems(name, columns[name], places)
+            problems += _value_problems(name, _needed(name, columns), places)
     return problems + _duplicate_ids(columns["id"], places)
+
+
+def _needed(name: str, columns: Columns) -> Sequence[Any]:
+    """The values of a column; a text that is empty because its recording is untranscribed is none to complain of."""
+    if name != "text":
+        return columns[name]
+    pairs = zip(columns[name], columns["split"], strict=True)
+    return ["(none)" if split == UNTRANSCRIBED and text in ("", None) else text for text, split in pairs]
 
 
 def _value_problems(name: str, values: Sequence[Any], places: Sequence[str]) -> list[str]:

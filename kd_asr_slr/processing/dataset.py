@@ -33,7 +33,8 @@ class RecogniserDataset(Dataset):
     no view.
 
     Args:
-        rows: a `datasets.Dataset` (or a list of rows) with id, speaker, text and audio or features.
+        rows: a `datasets.Dataset` (or a list of rows) with id, speaker, text and audio or features; a row whose
+            `untranscribed` is true has no text and no labels.
         processor: the student's.
         reader: row -> waveform [S] at the processor's rate, or frames [T, F]; media belong to another room.
         augmentation: applied in training only.
@@ -156,7 +157,7 @@ class RecogniserDataset(Dataset):
     def _labels(self, row: Row) -> list[int]:
         with _naming(row):
             labels = self.processor.encode_labels(row["text"], "error" if self.train else "drop")
-        if self.train and not labels:
+        if self.train and not labels and not row.get("untranscribed"):
             raise UserError(f"utterance '{row['id']}' has no label", "at least one in every training transcript")
         return labels
 

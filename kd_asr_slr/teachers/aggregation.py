@@ -206,18 +206,19 @@ def transcript_scores(
 
     Returns:
         [B]; the softmax over teachers of these scores are the shares of `gate`. An utterance too short for its labels
-        has no finite loss under any teacher: its score is 0 for all of them.
+        has no finite loss under any teacher, one without labels says nothing: their score is 0 for all of them.
     """
+    counts = (labels >= 0).sum(-1)  # [B]
     losses = torch.nn.functional.ctc_loss(
         log_probs.transpose(0, 1),  # [T, B, V]
         labels.clamp(min=0),
         lengths,
-        (labels >= 0).sum(-1),
+        counts,
         blank=blank_id,
         reduction="none",
     )
     scores = -losses / lengths.clamp(min=1) / temperature
-    return torch.where(torch.isfinite(scores), scores, torch.zeros_like(scores))
+    return torch.where(torch.isfinite(scores) & (counts > 0), scores, torch.zeros_like(scores))
 
 
 class StreamingMean:

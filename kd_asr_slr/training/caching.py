@@ -17,8 +17,9 @@ from kd_asr_slr.processing.collator import Collator
 from kd_asr_slr.teachers.cache import write_cache
 from kd_asr_slr.teachers.pool import TeacherPool
 from kd_asr_slr.teachers.store import StoreWriter
-from kd_asr_slr.training.data import augmentation_of, evaluation_items, training_part
+from kd_asr_slr.training.data import augmentation_of, evaluation_items
 from kd_asr_slr.training.teaching import manifest_for, speakers_without_teacher
+from kd_asr_slr.training.untranscribed import training_rows
 
 
 def cache_teachers(
@@ -49,7 +50,7 @@ def cache_teachers(
         raise UserError("no folder for the soft targets", fix="set --teacher_cache FOLDER")
     check_for_cache(augmentation_of(training))
     state = PartialState()
-    rows = training_part(corpus, data, data.train_split)
+    rows = training_rows(corpus, data)
     raise_all(speakers_without_teacher(pool, rows["speaker"]), "the teachers")
     items = evaluation_items(rows, processor, data, views=pool.views)
     collate = Collator(processor.input_name)

@@ -16,6 +16,7 @@ from kd_asr_slr.command_line import as_dict
 from kd_asr_slr.corpora.build import load_corpus
 from kd_asr_slr.corpora.media import check_media, read_audio, read_features
 from kd_asr_slr.corpora.splits import apply_split, filter_speakers
+from kd_asr_slr.corpora.untranscribed import set_untranscribed
 from kd_asr_slr.errors import UserError
 from kd_asr_slr.processing.augmentation import build_augmentation
 from kd_asr_slr.processing.dataset import RecogniserDataset
@@ -46,6 +47,13 @@ def load_data(data: DataArguments, splits: Sequence[str] | None = None) -> Datas
     # Before utterances move between splits: how a text was written depends on the split it was published in.
     corpus = DatasetDict({split: _normalised(part, split, data) for split, part in corpus.items()})
     corpus = apply_split(corpus, data.split_policy, held_out=data.held_out_speakers)
+    corpus = set_untranscribed(
+        corpus,
+        data.untranscribed_speakers,
+        data.untranscribed_split,
+        train=data.train_split,
+        dev=data.dev_split,
+    )
     for split in splits or (data.train_split, data.dev_split, data.test_split):
         training_part(corpus, data, split)
     if data.media_check != "none":

@@ -22,7 +22,7 @@ from kd_asr_slr.teachers.batches import batch_to
 from kd_asr_slr.teachers.cached import CachedTeachers
 from kd_asr_slr.teachers.diagnosis import diagnose
 from kd_asr_slr.teachers.fingerprints import vocabulary_difference
-from kd_asr_slr.training.data import augmentation_of, evaluation_items, protocol_of
+from kd_asr_slr.training.data import augmentation_of, evaluation_items, protocol_of, training_part
 from kd_asr_slr.training.evaluation import batches, prediction_of, rates
 from kd_asr_slr.training.session import subsampling_of
 from kd_asr_slr.training.teaching import dev_wer_of, only_dev_speaker_of, speakers_without_teacher
@@ -195,7 +195,7 @@ def check_combined_target(
     teachers = trainer.teachers
     cached = isinstance(teachers, CachedTeachers)
     if cached:
-        items = evaluation_items(trainer.train_dataset.rows, processor, data)
+        items = evaluation_items(training_part(corpus, data, data.train_split), processor, data)
     else:
         items = dev_items(trainer, processor, corpus, data)
     found = batches(items, trainer.data_collator, trainer.args.eval_batch_size)

@@ -21,8 +21,9 @@ from kd_asr_slr.teachers.frozen import FrozenTeacher
 from kd_asr_slr.teachers.manifest import fingerprint_of_texts, manifest_of, require_match
 from kd_asr_slr.teachers.pool import TeacherPool
 from kd_asr_slr.teachers.store import StoreReader
-from kd_asr_slr.training.data import corpus_name, media_kind, training_part
+from kd_asr_slr.training.data import corpus_name, media_kind
 from kd_asr_slr.training.settings import aggregation_settings
+from kd_asr_slr.training.untranscribed import training_rows
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ def build_teachers(
         pool = build_pool(teaching, processor, corpus, data.held_out_speakers)
         expected = manifest_for(pool, teaching, corpus, data)
     else:
-        part = training_part(corpus, data, data.train_split)
+        part = training_rows(corpus, data)
         expected = {
             "ids": fingerprint_of_texts(part["id"]),
             "count": len(part),
@@ -80,7 +81,7 @@ def speakers_without_teacher(pool: TeacherPool, speakers: Iterable[str]) -> list
 
 def manifest_for(pool: TeacherPool, teaching: TeacherArguments, corpus: DatasetDict, data: DataArguments) -> Any:
     """What a cache of these teachers over the training split says of itself."""
-    part = training_part(corpus, data, data.train_split)
+    part = training_rows(corpus, data)
     return manifest_of(
         pool,
         corpus=corpus_name(data),
