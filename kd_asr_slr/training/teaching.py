@@ -21,6 +21,7 @@ from kd_asr_slr.teachers.frozen import FrozenTeacher
 from kd_asr_slr.teachers.manifest import fingerprint_of_texts, manifest_of, require_match
 from kd_asr_slr.teachers.pool import TeacherPool
 from kd_asr_slr.teachers.store import StoreReader
+from kd_asr_slr.training.bindings import bindings_of
 from kd_asr_slr.training.data import corpus_name, media_kind
 from kd_asr_slr.training.settings import aggregation_settings
 from kd_asr_slr.training.untranscribed import training_rows
@@ -111,7 +112,7 @@ def build_pool(
     if not teaching.teachers:
         raise UserError("no teachers are given", fix="set --teachers FOLDER [FOLDER ...]")
     known = list_speakers(corpus)
-    bindings = [_split_binding(entry) for entry in teaching.teachers]
+    bindings = bindings_of(teaching.teachers)
     bound = resolve_speakers([speaker for speaker, _ in bindings if speaker], known)
     problems = [
         f"a teacher is bound to {speaker}, who is held out; leave it out, or take {speaker} out of held_out_speakers"
@@ -178,12 +179,6 @@ def _other_media(teachers: Sequence[FrozenTeacher], processor: Any) -> list[str]
         for teacher in teachers
         if teacher.processor.sampling_rate != processor.sampling_rate
     ]
-
-
-def _split_binding(entry: str) -> tuple[str | None, str]:
-    """SPEAKER=FOLDER or FOLDER."""
-    speaker, equals, path = entry.partition("=")
-    return (speaker, path) if equals else (None, entry)
 
 
 def _unreadable(paths: Any) -> list[str]:

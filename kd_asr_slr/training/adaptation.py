@@ -1,0 +1,97 @@
+"""One teacher per speaker, adapted from one generalist, so that all of them share its labels and its timing.
+
+Teachers trained apart spike at different frames; adapted from one network they can be averaged frame by frame.
+Source: Ghorbani et al. 2018, "Domain expansion" of accent specialists (arXiv 1809.06833); DESIGN's toy simulation.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from datasets import DatasetDict
+
+from kd_asr_slr.arguments import DataArguments, DistillationArguments, ModelArguments
+from kd_asr_slr.command_line import resolved
+from kd_asr_slr.corpora.splits import list_speakers
+from kd_asr_slr.errors import UserError
+from kd_asr_slr.training import session
+from kd_asr_slr.training.bindings import folder_name, write_index
+from kd_asr_slr.training.data import load_data, training_part
+from kd_asr_slr.training.preflight import preflight
+from kd_asr_slr.training.student import build_processor, build_student
+
+logger = logging.getLogger(__name__)
+
+
+def adapt_teachers(data: DataArguments, model: ModelArguments, training: DistillationArguments) -> dict[str, Path]:
+    """Adapt one teacher for each speaker of the training split; finished ones are kept, interrupted ones go on.
+
+    Args:
+        data: the corpus; `train_speakers` restricts whom teachers are made for. Held-out speakers are not in the
+            training split, so nobody adapts to them.
+        model: `model` is the generalist's run folder; its features and labels are everyone's.
+        training: how long and how fast; `output_dir` is the folder of all teachers.
+
+    Returns:
+        Speaker -> run folder, in the order of the speakers.
+
+    Raises:
+        UserError: if `model` is no finished run, two speakers would share a folder, or a run cannot be done.
+    """
+    _check_generalist(model.model)
+    corpus = load_data(data)
+    speakers = list_speakers(training_part(corpus, data, data.train_split))
+    names = _folder_names(speakers)
+    root = Path(training.output_dir)
+    for number, speaker in enumerate(speakers, 1):
+        logger.info("teacher %d of %d: %s", number, len(speakers), speaker)
+        _adapt_one(corpus, dataclasses.replace(data, train_speakers=[speaker]), model, training, root / names[speaker])
+    if PartialState().is_main_process:
+        write_index(root, model.model, names)
+    PartialState().wait_for_everyone()
+    return {speaker: root / name for speaker, name in names.items()}
+
+
+def _adapt_one(
+    corpus: DatasetDict, data: DataArguments, model: ModelArguments, shared: DistillationArguments, folder: Path
+) -> None:
+    training = copy.copy(shared)
+    training.output_dir = str(folder)
+    with session.open_run(training, "train", resolved(data, model, training)) as run:
+        if run.finished:
+            return
+        processor = build_processor(model, data, corpus)
+        student = build_student(model, processor, seed=training.seed)
+        trainer = session.build_trainer(student, processor, corpus, data, training)
+        preflight(trainer, processor, corpus, data)
+        session.train(trainer, run)
+        session.finish(trainer, run, processor=processor, corpus=corpus, data=data)
+
+
+def _check_generalist(path: str) -> None:
+    if (Path(path) / "config.json").is_file() or (not Path(path).exists() and path.count("/") == 1):
+        return
+    raise UserError(
+        f"'{path}' is no trained run to adapt teachers from",
+        expected="the run folder of a generalist, or its name on the hub",
+        fix="train one with recipes/train.py, then set --model RUN",
+    )
+
+
+def _folder_names(speakers: Sequence[str]) -> dict[str, str]:
+    names: dict[str, Any] = {speaker: folder_name(speaker) for speaker in speakers}
+    for speaker, name in names.items():
+        others = [other for other in speakers if other != speaker and names[other].lower() == name.lower()]
+        if others:
+            raise UserError(
+                f"the teachers of {speaker} and {others[0]} would share the folder {name}",
+                expected="speakers whose names differ without their corpus, too",
+                fix="adapt them one corpus after the other (--train_speakers)",
+            )
+    return names

@@ -1,0 +1,39 @@
+"""Adapt one teacher for every speaker from one generalist, and say who scores what on whom.
+
+accelerate launch --quiet recipes/adapt_teachers.py --config configs/fsdd/teachers.yaml
+
+distill.py and cache_teachers.py take the folder of all teachers as it is: --teachers FOLDER. The same command
+goes on where it was interrupted.
+"""
+
+from __future__ import annotations
+
+from kd_asr_slr.arguments import DataArguments, DistillationArguments, ModelArguments
+from kd_asr_slr.command_line import parse
+from kd_asr_slr.errors import run_recipe
+
+
+def main() -> None:
+    """Parse, adapt speaker by speaker, score everyone on everyone."""
+    data, model, training = parse([DataArguments, ModelArguments, DistillationArguments], description=__doc__)
+    training.alpha, training.beta, training.gamma = 0.0, 1.0, 0.0  # labels only
+
+    from accelerate import PartialState
+
+    from kd_asr_slr.training.adaptation import adapt_teachers
+    from kd_asr_slr.training.cross_scores import cross_scores, write_cross_scores
+    from kd_asr_slr.training.data import load_data
+
+    teachers = adapt_teachers(data, model, training)
+    if PartialState().is_main_process:
+        corpus = load_data(data)
+        folders = {"generalist": model.model, **{folder.name: folder for folder in teachers.values()}}
+        scores = cross_scores(folders, corpus, data, training.per_device_eval_batch_size)
+        own = {folder.name: speaker for speaker, folder in teachers.items()}
+        print(write_cross_scores(training.output_dir, scores, own))
+        print(f"to distil from them: --teachers {training.output_dir}")
+    PartialState().wait_for_everyone()
+
+
+if __name__ == "__main__":
+    run_recipe(main)
