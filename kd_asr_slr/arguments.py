@@ -12,6 +12,16 @@ from typing import Any
 
 from transformers import TrainingArguments
 
+from kd_asr_slr.stages import Stage, read_stages, stage_problems
+
+SPLIT_POLICIES = ("as_given", "held_out_speaker", "blocks", "prompt_disjoint")
+# Which policies look at a setting, the usual one first.
+SPLIT_SETTINGS = {
+    "held_out_speakers": ("held_out_speaker", "prompt_disjoint"),
+    "train_blocks": ("blocks", "held_out_speaker"),
+    "test_blocks": ("blocks", "held_out_speaker"),
+}
+
 
 def option(default: Any, help: str) -> Any:
     """A dataclass field with its help text; lists and dicts get a fresh default each."""
@@ -24,13 +34,20 @@ def option(default: Any, help: str) -> Any:
 class DataArguments:
     """Which recordings, whose, and which of them train, tune and test."""
 
-    corpus: str = option("manifest", "manifest, fsdd, phoenix2014, phoenix2014_si5, phoenix2014t, synthetic_sign, ...")
+    corpus: str = option(
+        "manifest", "manifest, uaspeech, torgo, speaker_folders, fsdd, phoenix2014, phoenix2014t, synthetic_sign, ..."
+    )
     corpus_name: str | None = option(None, "namespace of the speakers; default: the corpus, or the manifest's folder")
     data_dir: str | None = option(None, "folder of the media; a synthetic corpus is written here")
     manifest: str | None = option(None, "CSV or JSONL with id, path (in data_dir), text, speaker, split")
     corpus_options: dict[str, Any] | str | None = option(None, "options of the corpus, as JSON: speakers, seed, ...")
-    split_policy: str = option("as_given", "as_given, or held_out_speaker")
+    split_policy: str = option("as_given", "as_given, held_out_speaker, blocks or prompt_disjoint")
     held_out_speakers: list[str] = option([], "speakers that nobody trains on; their utterances are the test split")
+    train_blocks: list[str] = option([], "blocks of words to train on, such as B1 B3 (blocks, held_out_speaker)")
+    test_blocks: list[str] = option([], "blocks of words to test on, such as B2 (blocks, held_out_speaker)")
+    dev_share: float = option(0.1, "share of each speaker's training utterances that tunes (blocks, prompt_disjoint)")
+    test_share: float = option(0.2, "share of the different texts that prompt_disjoint keeps for the test")
+    microphones: list[str] = option([], "recordings of these microphones only, such as M5; default: all of them")
     train_speakers: list[str] = option([], "train and tune on these speakers only; default: all of them")
     test_speakers: list[str] = option([], "score these speakers only; default: all of the test split")
     train_split: str = option("train", "name of the split to train on")
@@ -42,16 +59,22 @@ class DataArguments:
     untranscribed_split: str = option(
         "train", "split of those recordings; test takes the held-out speaker's own (transductive)"
     )
+    untranscribed_manifest: str | None = option(
+        None, "CSV or JSONL of more such recordings: id, path (in its own folder), speaker; its text is never read"
+    )
     normaliser: str = option(
         "words", "text normaliser: none, words (upper case), glosses or raw (case kept), phoenix2014, phoenix2014t"
     )
     protocol: str | None = option(None, "scoring protocol of the run; default: official-sclite for PHOENIX, else words")
     media_check: str = option("full", "before a run: full reads every file, headers looks at them, none trusts them")
+    trim_silence_db: float | None = option(
+        None, "cut off what lies this far (dB) under a recording's loudest frame, at both ends; 40 is careful"
+    )
     feature_cache_mb: int = option(512, "features kept in memory between epochs, in MB")
 
     def problems(self) -> list[str]:
         """Sentences about values that cannot be used."""
-        found = one_of("split_policy", self.split_policy, ("as_given", "held_out_speaker"))
+        found = one_of("split_policy", self.split_policy, SPLIT_POLICIES)
         found += one_of("media_check", self.media_check, ("full", "headers", "none"))
         if self.corpus == "manifest" and not self.manifest:
             found.append("no corpus is given; set --manifest FILE.csv, or --corpus synthetic_speech | synthetic_sign")
@@ -60,10 +83,22 @@ class DataArguments:
             found.append(f"corpus '{self.corpus}' {what}; set --data_dir FOLDER")
         if self.split_policy == "held_out_speaker" and not self.held_out_speakers:
             found.append("split_policy held_out_speaker needs --held_out_speakers NAME [NAME ...]")
-        if self.split_policy == "as_given" and self.held_out_speakers:
-            found.append("held_out_speakers is given but not used; set --split_policy held_out_speaker")
+        if self.split_policy == "blocks" and not (self.train_blocks and self.test_blocks):
+            found.append("split_policy blocks needs --train_blocks NAME [NAME ...] and --test_blocks NAME [NAME ...]")
+        found += [
+            f"{name} is given but not used; set --split_policy {policies[0]}"
+            for name, policies in SPLIT_SETTINGS.items()
+            if getattr(self, name) and self.split_policy not in policies
+        ]
+        found += [
+            f"{name} is {getattr(self, name)}; expected more than 0 and less than 1"
+            for name in ("dev_share", "test_share")
+            if not 0 < getattr(self, name) < 1
+        ]
         if self.feature_cache_mb < 0:
             found.append(f"feature_cache_mb is {self.feature_cache_mb}; expected 0 or more")
+        if self.trim_silence_db is not None and not 0 < self.trim_silence_db < math.inf:
+            found.append(f"trim_silence_db is {self.trim_silence_db}; expected more than 0, such as 40")
         return found
 
 
@@ -105,14 +140,26 @@ class TeacherArguments:
         "folder of soft targets: cache_teachers.py writes it, distill.py reads it instead of teachers",
     )
     cache_dtype: str = option("float16", "float16, or float32 (twice the bytes, bit for bit the live teacher)")
+    cache_format: str = option(
+        "dense", "dense (cache_dtype), or quantised (8 bits a class and the 16 largest as they are): half the bytes"
+    )
     cache_shard_size: int = option(256, "utterances a shard; a killed run loses at most one shard per process")
     cache_hidden_layers: list[int] = option([], "teacher layers whose hidden states are stored too")
     aggregation: str = option("route", "route, gate, logprob_mean, prob_mean, logit_mean, best or weighted")
+    teacher_matching: str = option(
+        "all",
+        "whom a mean asks about an utterance: all; partial (teachers whose training data have its text, at least "
+        "min_teachers of them); strict (only utterances that all of them have)",
+    )
+    min_teachers: int = option(1, "partial: teachers that must have an utterance")
     gate_temperature: float = option(0.1, "tau of gate: weights = softmax(-transcript loss per frame / tau)")
     weighting_temperature: float = option(0.1, "temperature of weighted: weights = softmax(-dev WER / temperature)")
     unknown_speaker: str = option("error", "a speaker without a teacher: error, generalist, logprob_mean or skip")
     generalist: str | None = option(None, "run folder or hub name of a teacher that knows every speaker")
     generalist_weight: float = option(0.0, "share of the generalist in every target, 0 to 1")
+    held_out_as_teacher: bool = option(
+        False, "let a teacher be bound to a held-out speaker: a debug run, whose score is none on an unseen speaker"
+    )
     teacher_dtype: str = option("float32", "precision the teachers run in: float32, bfloat16 or float16")
     baseline_run: str | None = option(None, "run of the label-only student: a teacher worse than it stops the run")
     allow_worse_teacher: bool = option(False, "go on although a teacher is worse than the baseline")
@@ -120,8 +167,16 @@ class TeacherArguments:
     def problems(self) -> list[str]:
         """Sentences about values that cannot be used."""
         found = one_of("unknown_speaker", self.unknown_speaker, ("error", "generalist", "logprob_mean", "skip"))
+        found += one_of("teacher_matching", self.teacher_matching, ("all", "partial", "strict"))
+        if self.min_teachers != 1 and self.teacher_matching != "partial":
+            found.append(
+                f"min_teachers is {self.min_teachers} and teacher_matching '{self.teacher_matching}' has no use for "
+                "it; set --teacher_matching partial"
+            )
+        found += at_least(self, 1, "min_teachers")
         found += one_of("teacher_dtype", self.teacher_dtype, ("float32", "bfloat16", "float16"))
         found += one_of("cache_dtype", self.cache_dtype, ("float16", "float32"))
+        found += one_of("cache_format", self.cache_format, ("dense", "quantised"))
         if not self.teachers and not self.teacher_cache and not self.generalist:
             found.append("no teachers are given; set --teachers FOLDER [FOLDER ...] or --teacher_cache FOLDER")
         if self.cache_shard_size < 1:
@@ -154,6 +209,16 @@ class DistillationArguments(TrainingArguments):
     logging_strategy: str = option("epoch", "when loss parts are logged: steps or epoch")
     restore_callback_states_from_checkpoint: bool = option(True, "a run taken up again keeps its early-stopping count")
     report_to: list[str] = option(["tensorboard"], "tensorboard, wandb, trackio, none")
+    num_train_epochs: float | None = option(None, "default: the epochs of all stages; without stages 3")
+    stages: list[str] = option(
+        [],
+        'stages of the training, each as JSON: {"epochs": 5, "freeze": ["encoder"], "learning_rate": 3e-4, '
+        '"lr_scheduler_type": "constant, linear, cosine or noam", "warmup_steps": 0}',
+    )
+    freeze_modules: list[str] = option([], "modules or parameters of the student that keep their weights all along")
+    curriculum: str = option("none", "easy utterances first (distill.py): none, linear, sqrt or step")
+    curriculum_epochs: int = option(10, "epochs until the curriculum draws every utterance")
+    curriculum_start: float = option(0.3, "share of the utterances, the easiest, that it draws in the first epoch")
 
     alpha: float = option(0.7, "weight of the soft losses (teacher)")
     beta: float = option(0.3, "weight of the hard losses (labels); 0 is a pure-KD run")
@@ -180,12 +245,28 @@ class DistillationArguments(TrainingArguments):
     auxiliary_kd_weight: float = option(
         0.0, "weight of the self-distillation from the student's output to that classifier (usual: 25); no teacher"
     )
-    auxiliary_temperature: float = option(8.0, "temperature of that self-distillation")
+    auxiliary_temperature: float = option(
+        8.0, "temperature of that self-distillation (usual: 8 on convolutions, 1 with intermediate_layer)"
+    )
+    consistency_weight: float = option(
+        0.0, "weight of the consistency between two masked views of each utterance (usual: 0.2); takes spec_augment"
+    )
+    blank_mass_weight: float = option(
+        0.0, "weight of the match of teachers' and student's blank probability, on every frame"
+    )
+    pseudo_label_weight: float = option(0.0, "weight of the cross-entropy on the classes that the teachers are sure of")
+    pseudo_label_confidence: float = option(0.9, "probability from which on the teachers are sure of a frame's class")
+    sequence_kd_weight: float = option(
+        0.0, "weight of CTC on the label sequence that the teachers hear; for recordings without a transcript"
+    )
+    sequence_confidence: float = option(
+        0.0, "mean (geometric) of the teachers' best probabilities that an utterance needs for it; 0: every utterance"
+    )
 
     augmentation: list[str] = option(
         [],
-        "spec_augment, gain, gaussian_noise; for landmarks rotation, translation, part_masking, mirror, temporal_mixup "
-        "(length kept); speed, resample_time (live teachers only)",
+        "spec_augment; gain, gaussian_noise, pitch, vtlp; for landmarks rotation, translation, part_masking, mirror, "
+        "temporal_mixup (length kept); speed, tempo, resample_time (live teachers only)",
     )
     augmentation_options: dict[str, Any] | str | None = option(
         None, 'options by name, as JSON: {"gain": {"highest": 3.0}}'
@@ -201,13 +282,24 @@ class DistillationArguments(TrainingArguments):
         if self.greater_is_better is None and self.metric_for_best_model is not None:
             self.greater_is_better = self.metric_for_best_model.removeprefix("eval_") == "wra"
         unnamed = self.output_dir is None
+        if self.num_train_epochs is None:
+            self.num_train_epochs = float(sum(stage.epochs for stage in self.declared_stages) or 3)
+        frozen = [*self.freeze_modules, *(name for stage in self.declared_stages for name in stage.freeze)]
+        if self.ddp_find_unused_parameters is None and frozen:
+            self.ddp_find_unused_parameters = True  # what is frozen changes after the model is wrapped
         super().__post_init__()
         if unnamed:  # transformers makes "trainer_output" of it
             self.output_dir = None
 
+    @property
+    def declared_stages(self) -> list[Stage]:
+        """The stages; none where none are declared, or one of them cannot be used (see `problems`)."""
+        schedule = getattr(self.lr_scheduler_type, "value", self.lr_scheduler_type)
+        return read_stages(self.stages, self.learning_rate, schedule)[0]
+
     def problems(self) -> list[str]:
         """Sentences about values that cannot be used."""
-        found = []
+        found = stage_problems(self)
         if not self.output_dir:
             found.append("no run folder; set --output_dir FOLDER")
         if self.remove_unused_columns:
@@ -220,7 +312,21 @@ class DistillationArguments(TrainingArguments):
             found.append("early_stopping_patience needs load_best_model_at_end true")
         if self.label_smoothing_factor:
             found.append("label_smoothing_factor is not used here; set --decoder_label_smoothing")
-        return found + self._trainer_problems()
+        if self.consistency_weight > 0 and "spec_augment" not in self.augmentation:
+            found.append(
+                f"consistency_weight is {self.consistency_weight} and augmentation has no spec_augment; "
+                "two views without masks are identical and teach nothing: add it, or set --consistency_weight 0"
+            )
+        return found + self._curriculum_problems() + self._trainer_problems()
+
+    def _curriculum_problems(self) -> list[str]:
+        found = one_of("curriculum", self.curriculum, ("none", "linear", "sqrt", "step"))
+        found += at_least(self, 1, "curriculum_epochs")
+        if not 0 < self.curriculum_start <= 1:
+            found.append(f"curriculum_start is {self.curriculum_start}; expected more than 0, 1 at most")
+        if self.curriculum != "none" and self.train_sampling_strategy != "random":
+            found.append(f"train_sampling_strategy is '{self.train_sampling_strategy}'; a curriculum needs random")
+        return found
 
     def _trainer_problems(self) -> list[str]:
         """Values that transformers takes, and only stumbles over when it trains."""

@@ -168,16 +168,21 @@ def _typed(parser: _Parser, action: argparse.Action, key: str, words: list[str],
     Raises:
         _ArgumentProblem: if they are none of its type.
     """
-    if words and words[0].startswith("{") and not _allows(hint, dict):
-        raise _ArgumentProblem(f"'{key}' is a mapping; expected {'a list' if action.nargs == '+' else 'one value'}")
+    as_json = "as JSON" in (action.help or "")
+    if any(word.startswith("{") for word in words) and not as_json and not _allows(hint, dict):
+        wanted = "one value" if action.nargs != "+" else "a list" if len(words) == 1 else "one value an item"
+        raise _ArgumentProblem(f"'{key}' {'is' if len(words) == 1 else 'has'} a mapping; expected {wanted}")
     if action.nargs == "+":  # word by word, so that one may begin with a dash
         parts = [parser.parse_known_args([f"--{key}={word}"])[0] for word in words]
-        return [item for part in parts for item in getattr(part, action.dest)]
+        items = [item for part in parts for item in getattr(part, action.dest)]
+        for item in items if as_json else ():
+            _check_json(key, item)
+        return items
     if len(words) > 1:
         raise _ArgumentProblem(f"'{key}' takes one value; found {' '.join(words)}")
     value = getattr(parser.parse_known_args([f"--{key}={words[0]}" if words else f"--{key}"])[0], action.dest)
     # transformers takes a file or a preset's name for some of its dictionaries
-    if isinstance(value, str) and ("as JSON" in (action.help or "") or value.startswith("{")):
+    if isinstance(value, str) and (as_json or value.startswith("{")):
         _check_json(key, value)
     return value
 

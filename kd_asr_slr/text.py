@@ -6,6 +6,7 @@ so two numbers made with different normalisers are never compared by accident.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable
 
@@ -23,10 +24,28 @@ def upper_words(text: str) -> str:
     return collapse_blanks(text).upper()
 
 
+_PUNCTUATION = re.compile(r"[^\w\s'-]|_")
+_NOT_IN_A_WORD = re.compile(r"(?<!\w)['-]+|['-]+(?!\w)")
+
+
+def torgo_prompt(text: str) -> str:
+    """Upper case without punctuation; apostrophes and hyphens inside words stay, XRAY is written X-RAY.
+
+    Source: Kaldi's TORGO recipe (Espana-Bonet and Hermann, local/torgo_data_prep.sh).
+
+    Example:
+        >>> torgo_prompt("Don't ask me, xray!")
+        "DON'T ASK ME X-RAY"
+    """
+    spoken = _NOT_IN_A_WORD.sub(" ", _PUNCTUATION.sub(" ", collapse_blanks(text).replace("\u2019", "'")))
+    return " ".join("X-RAY" if word == "XRAY" else word for word in spoken.upper().split())
+
+
 NORMALISERS: dict[str, Callable[[str], str]] = {
     "none": lambda text: text,
     "glosses": collapse_blanks,
     "words": upper_words,
+    "torgo": torgo_prompt,
     "raw": collapse_blanks,  # PHOENIX annotations as they are
     "phoenix2014": phoenix2014,
     "phoenix2014_ctm": phoenix2014_ctm,

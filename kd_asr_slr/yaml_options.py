@@ -26,7 +26,7 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 def read_yaml_options(path: Path) -> tuple[dict[str, Words], list[str]]:
     """The options of a YAML file in the form of a command line: key -> words.
 
-    A scalar is one word, as it is written; a list one word an item; a mapping one word, its JSON.
+    A scalar is one word, as it is written; a list one word an item; a mapping one word, its JSON, in a list too.
 
     Args:
         path: the file, UTF-8.
@@ -83,11 +83,16 @@ def _words(key: str, node: yaml.Node, problems: list[str]) -> Words:
         return None if _is_null(node) else [node.value]
     if isinstance(node, yaml.MappingNode):
         return [json.dumps(_value(node, problems), ensure_ascii=False)]
+    words = []
     for item in node.value:
-        if not isinstance(item, yaml.ScalarNode) or _is_null(item):
+        if isinstance(item, yaml.MappingNode):
+            words.append(json.dumps(_value(item, problems), ensure_ascii=False))
+        elif isinstance(item, yaml.ScalarNode) and not _is_null(item):
+            words.append(item.value)
+        else:
             line = item.start_mark.line + 1
             problems.append(f"line {line}: an item of '{key}' is {_kind(item)}; expected one value an item")
-    return [item.value for item in node.value if isinstance(item, yaml.ScalarNode)]
+    return words
 
 
 def _value(node: yaml.Node, problems: list[str]) -> Any:

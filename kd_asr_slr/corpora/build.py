@@ -10,7 +10,16 @@ from typing import Any
 
 from datasets import DatasetDict
 
-from kd_asr_slr.corpora import fsdd, phoenix, phoenix_synthetic, synthetic_sign, synthetic_speech
+from kd_asr_slr.corpora import (
+    fsdd,
+    phoenix,
+    phoenix_synthetic,
+    speaker_folders,
+    synthetic_sign,
+    synthetic_speech,
+    torgo,
+    uaspeech,
+)
 from kd_asr_slr.corpora.manifest import load_manifest
 from kd_asr_slr.corpora.schema import did_you_mean
 from kd_asr_slr.errors import UserError
@@ -77,6 +86,9 @@ def _from_manifest(
 CORPORA: dict[str, Loader] = {
     "manifest": _from_manifest,
     "fsdd": fsdd.load,
+    "uaspeech": uaspeech.load,
+    "torgo": torgo.load,
+    "speaker_folders": speaker_folders.load,
     "phoenix2014": partial(phoenix.load, "phoenix2014"),
     "phoenix2014_si5": partial(phoenix.load, "phoenix2014_si5"),
     "phoenix2014t": partial(phoenix.load, "phoenix2014t"),

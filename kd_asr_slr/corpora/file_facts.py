@@ -23,13 +23,13 @@ class FileFacts:
     Attributes:
         headers: path -> length, and rate or width, of the files that can be used.
         problems: path -> why a file cannot be used.
-        clipped: recordings with runs of samples at full scale.
+        clipped: recordings with runs of samples at full scale -> share of their samples there.
         quiet: recordings below -60 dB of full scale.
     """
 
     headers: dict[str, MediaHeader] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
-    clipped: list[str] = field(default_factory=list)
+    clipped: dict[str, float] = field(default_factory=dict)
     quiet: list[str] = field(default_factory=list)
 
 
@@ -65,7 +65,7 @@ def _inspect(path: str, facts: FileFacts) -> MediaHeader:
         return header
     waveform = read_audio(path, header.rate)  # [S]
     if is_clipped(waveform):
-        facts.clipped.append(path)
+        facts.clipped[path] = float(np.mean(np.abs(waveform) >= FULL_SCALE))
     if float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64)))) < QUIET:
         facts.quiet.append(path)
     return header

@@ -9,6 +9,7 @@ from typing import Any
 
 from kd_asr_slr.corpora.file_facts import FileFacts
 from kd_asr_slr.corpora.known_counts import KnownCorpus
+from kd_asr_slr.corpora.schema import shortened
 
 STRIDES = (1, 2, 4, 8)
 _MOST_LISTED = 20
@@ -46,6 +47,7 @@ class Report:
         infeasible: split -> "raw" or "clean" -> stride -> utterances that CTC cannot emit; splits without lengths have
             none.
         speakers: speaker -> utterances and, for recordings, hours.
+        groups: column (block, microphone, ...) -> value -> utterances.
         problems, notes: sentences.
     """
 
@@ -53,6 +55,7 @@ class Report:
     counts: dict[str, dict[str, int | float]] = field(default_factory=dict)
     infeasible: dict[str, dict[str, dict[int, int]]] = field(default_factory=dict)
     speakers: dict[str, tuple[int, float | None]] = field(default_factory=dict)
+    groups: dict[str, dict[str, int]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -180,8 +183,9 @@ def _differences(report: Report, known: KnownCorpus | None) -> list[str]:
 
 
 def _file_notes(facts: FileFacts) -> list[str]:
-    notes = [f"{path}: clipped (samples at full scale)" for path in facts.clipped]
-    return notes + [f"{path}: nearly silent (below -60 dB of full scale)" for path in facts.quiet]
+    clipped = [f"{path}: clipped ({share:.2%} of its samples at full scale)" for path, share in facts.clipped.items()]
+    quiet = [f"{path}: nearly silent (below -60 dB of full scale)" for path in facts.quiet]
+    return [note for notes in (clipped, quiet) for note in shortened(notes, _MOST_LISTED)]
 
 
 def render(report: Report) -> str:
@@ -190,6 +194,7 @@ def render(report: Report) -> str:
     if any(report.infeasible.values()):
         blocks.append(_infeasible_table(report.infeasible))
     blocks.append(_speaker_table(report.speakers))
+    blocks += [_group_table(name, counts) for name, counts in report.groups.items()]
     if report.notes:
         blocks.append("\n".join([f"notes: {len(report.notes)}", *(f"  - {note}" for note in report.notes)]))
     lines = [f"  {number}. {problem}" for number, problem in enumerate(report.problems, 1)]
@@ -218,6 +223,10 @@ def _speaker_table(speakers: Mapping[str, tuple[int, float | None]]) -> str:
     for name, (count, hours) in speakers.items():
         rows.append([name, _number(count), *([f"{hours:.3f}"] if timed and hours is not None else [])])
     return _aligned(rows)
+
+
+def _group_table(name: str, counts: Mapping[str, int]) -> str:
+    return _aligned([[name, "utterances"], *([value, _number(count)] for value, count in counts.items())])
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:

@@ -15,12 +15,14 @@ from typing import Any
 
 from datasets import Dataset, DatasetDict, Features, Value
 
+from kd_asr_slr.corpora.collisions import collisions
 from kd_asr_slr.corpora.schema import (
     EXTRAS,
     MEDIA,
     REQUIRED,
     SPLIT_ORDER,
     SUFFIXES,
+    UNTRANSCRIBED,
     check_corpus_name,
     did_you_mean,
     namespaced,
@@ -48,7 +50,9 @@ class _Table:
         return [f"line {line}" for line in self.lines]
 
 
-def load_manifest(path: str | Path, name: str, root: str | Path | None = None) -> DatasetDict:
+def load_manifest(
+    path: str | Path, name: str, root: str | Path | None = None, untranscribed: bool = False
+) -> DatasetDict:
     """Read a manifest into one dataset a split.
 
     Args:
@@ -56,6 +60,7 @@ def load_manifest(path: str | Path, name: str, root: str | Path | None = None) -
             `text`, `speaker`, `split`, the known extras of `schema.EXTRAS`, and private columns named `x_...`.
         name: name of the corpus; put before every speaker that has no namespace yet.
         root: folder the paths are relative to; the manifest's own folder by default.
+        untranscribed: whether all of it is the split "untranscribed", without text, whatever stands in the file.
 
     Returns:
         Splits in the order train, dev, test, others. The file's path is in `audio` (.wav .flac .ogg) or in
@@ -73,12 +78,16 @@ def load_manifest(path: str | Path, name: str, root: str | Path | None = None) -
     check_corpus_name(name)
     where = f"the manifest {path}"
     table = _read(path, where)
+    if untranscribed:
+        fixed = {"text": "", "split": UNTRANSCRIBED}
+        table.columns |= {column: [value] * len(table.lines) for column, value in fixed.items()}
     raise_all(_header_problems(table), where)
     kinds = [_media_kind(value) for value in table.columns["path"]]
     columns, extra_problems = _typed_extras(table)
     columns |= {column: _as_texts(table.columns[column]) for column in MANIFEST_COLUMNS}
     problems = row_problems(columns, table.places)
     problems += _path_problems(table, kinds) + extra_problems
+    problems += collisions(columns["speaker"], columns["path"], table.places, name)
     raise_all(shortened(problems), where)
     base = Path(root) if root is not None else path.parent
     return _as_datasets(columns, kinds[0], name, base)

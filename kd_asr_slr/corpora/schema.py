@@ -25,6 +25,9 @@ EXTRAS: dict[str, type] = {
     "take": str,
     "word": str,
     "word_id": str,
+    "utterance": str,
+    "category": str,
+    "group": str,
     "prompt": str,
     "translation": str,
     "microphone": str,
@@ -165,7 +168,7 @@ def row_problems(columns: Columns, places: Sequence[str]) -> list[str]:
 
 def _needed(name: str, columns: Columns) -> Sequence[Any]:
     """The values of a column; a text that is empty because its recording is untranscribed is none to complain of."""
-    if name != "text":
+    if name != "text" or "split" not in columns:
         return columns[name]
     pairs = zip(columns[name], columns["split"], strict=True)
     return ["(none)" if split == UNTRANSCRIBED and text in ("", None) else text for text, split in pairs]

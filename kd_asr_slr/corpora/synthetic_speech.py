@@ -27,7 +27,7 @@ from kd_asr_slr.corpora.synthetic import (
 )
 
 CORPUS = "synthetic_speech"
-VERSION = 1  # raised whenever the same options give other bytes
+VERSION = 2  # raised whenever the same options give other bytes
 
 # Minimal pairs and their neighbours; every letter is a phone, so the words can be spelled as well.
 # fmt: off
@@ -104,8 +104,19 @@ def write_speech(folder: Path, options: SpeechOptions) -> None:
                 path = f"{MEDIA_FOLDER}/{utterance}.wav"
                 rng = item_rng(CORPUS, options.seed, speaker, word, split, take)
                 _write_wav(folder / path, synthesise(word, voice, options.difficulty, rng))
-                rows.append([utterance, path, word, speaker, split, word, f"{split}{take:02d}", voice.severity])
-    write_manifest(folder, ("id", "path", "text", "speaker", "split", "word", "take", "severity"), rows)
+                known = (word, f"{split}{take:02d}", voice.severity, band_of(voice.severity))
+                rows.append([utterance, path, word, speaker, split, *known])
+    write_manifest(folder, ("id", "path", "text", "speaker", "split", "word", "take", "severity", "band"), rows)
+
+
+def band_of(severity: float) -> str:
+    """The band of intelligibility that a severity stands for: high, mid, low or very low, a quarter of 0 to 1 each.
+
+    Example:
+        >>> band_of(0.1), band_of(0.9)
+        ('high', 'very low')
+    """
+    return ("high", "mid", "low", "very low")[min(3, int(4 * severity))]
 
 
 def _write_wav(path: Path, samples: np.ndarray) -> None:

@@ -6,20 +6,53 @@ Teachers may still say what they hear in them; of other speakers, or, transducti
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from datasets import Dataset, DatasetDict, Value, concatenate_datasets
 
-from kd_asr_slr.corpora.schema import PRIVATE_PREFIX, UNTRANSCRIBED
+from kd_asr_slr.corpora.manifest import load_manifest
+from kd_asr_slr.corpora.schema import MEDIA, PRIVATE_PREFIX, UNTRANSCRIBED
 from kd_asr_slr.corpora.splits import filter_speakers, list_speakers, resolve_speakers
 from kd_asr_slr.errors import UserError
 
-SPELLING = ("word", "word_id", "prompt", "translation", "category")  # columns that tell what was said
+SPELLING = ("word", "word_id", "utterance", "prompt", "translation", "category")  # columns that tell what was said
+
+
+def load_untranscribed(path: str | Path, name: str, corpus: DatasetDict) -> Dataset:
+    """The recordings of a manifest that nobody has transcribed; columns `text` and `split` are not read.
+
+    Args:
+        path: a manifest (see `load_manifest`); its paths are relative to its own folder.
+        name: of the corpus, put before every speaker that has no namespace yet.
+        corpus: what they are trained on with.
+
+    Raises:
+        UserError: with every problem of the manifest; if its files or its ids do not go with those of the corpus.
+    """
+    rows = load_manifest(path, name, untranscribed=True)[UNTRANSCRIBED]
+    wanted = [kind for kind in MEDIA if any(kind in part.column_names for part in corpus.values())]
+    if not set(wanted) & set(rows.column_names):
+        raise UserError(f"the manifest {path} has no {' or '.join(wanted)}", expected="files as the corpus has them")
+    taken = sorted(set(rows["id"]) & {name for part in corpus.values() for name in part["id"]})
+    if taken:
+        raise UserError(
+            f"the manifest {path} has {len(taken)} ids that the corpus has too, e.g. '{taken[0]}'",
+            expected="ids of its own",
+            fix="give other ids; recordings of the corpus are named by --untranscribed_speakers instead",
+        )
+    return rows
 
 
 def set_untranscribed(
-    corpus: DatasetDict, speakers: Sequence[str], source: str, *, train: str = "train", dev: str = "dev"
+    corpus: DatasetDict,
+    speakers: Sequence[str],
+    source: str,
+    *,
+    train: str = "train",
+    dev: str = "dev",
+    given: Sequence[Dataset] = (),
 ) -> DatasetDict:
-    """The corpus with a split "untranscribed": what it has under that name already, and what is named, without text.
+    """The corpus with a split "untranscribed": what is given or has that name already, and what is named, without text.
 
     From the training split the recordings are moved, and the same speakers leave the dev split, because nobody has
     transcripts of them; from any other split they are copied, so that they are scored as well.
@@ -30,6 +63,7 @@ def set_untranscribed(
         source: split their recordings are taken from.
         train: name of the split to train on.
         dev: name of the split to tune on.
+        given: more recordings without text.
 
     Raises:
         UserError: if the split or a speaker is unknown, or nothing is left to train or tune on.
@@ -38,7 +72,7 @@ def set_untranscribed(
         >>> set_untranscribed(corpus, ["theo"], "train")["untranscribed"]["text"][:2]
         ['', '']
     """
-    parts = [corpus[UNTRANSCRIBED]] if UNTRANSCRIBED in corpus else []
+    parts = [*given, *([corpus[UNTRANSCRIBED]] if UNTRANSCRIBED in corpus else [])]
     if speakers:
         if source not in corpus:
             raise UserError(

@@ -89,6 +89,16 @@ def place_of(path: str | Path) -> tuple[str, str, int] | None:
     return None
 
 
+def _with_adapted(runs: Iterable[RunFolder | str | Path]) -> list[RunFolder]:
+    """The run folders; for a folder of adapted teachers, the runs in it."""
+    folders = []
+    for run in runs:
+        folder = run if isinstance(run, RunFolder) else RunFolder(run)
+        inside = [] if folder.exists else sorted(path.parent for path in folder.path.glob("*/run.json"))
+        folders += [RunFolder(path) for path in inside] or [folder]
+    return folders
+
+
 def read_rows(
     runs: Iterable[RunFolder | str | Path],
     split: str = "test",
@@ -100,7 +110,7 @@ def read_rows(
     """Read runs and arrange them as rows, in the order in which the rows first occur.
 
     Args:
-        runs: run folders named `<row>-<fold>-seed<N>`.
+        runs: run folders named `<row>-<fold>-seed<N>`, or folders of adapted teachers.
         split: the split that was scored.
         decoder: the decoder that was used.
         protocol: which protocol, where runs were scored with several.
@@ -113,8 +123,7 @@ def read_rows(
             corpora, protocols, vocabularies or utterances; both sides are named.
     """
     read, problems = [], []
-    for run in runs:
-        folder = run if isinstance(run, RunFolder) else RunFolder(run)
+    for folder in _with_adapted(runs):
         try:
             read.append(_read(folder, split, decoder, protocol))
         except UserError as error:

@@ -14,9 +14,12 @@ from datasets import Dataset, DatasetDict
 from kd_asr_slr.arguments import DataArguments, DistillationArguments
 from kd_asr_slr.command_line import as_dict
 from kd_asr_slr.corpora.build import load_corpus
-from kd_asr_slr.corpora.media import check_media, read_audio, read_features
+from kd_asr_slr.corpora.media import check_media, content_fingerprint, read_audio, read_features
+from kd_asr_slr.corpora.schema import UNTRANSCRIBED
+from kd_asr_slr.corpora.split_policies import filter_microphones
 from kd_asr_slr.corpora.splits import apply_split, filter_speakers
-from kd_asr_slr.corpora.untranscribed import set_untranscribed
+from kd_asr_slr.corpora.trimming import trim_silence
+from kd_asr_slr.corpora.untranscribed import load_untranscribed, set_untranscribed
 from kd_asr_slr.errors import UserError
 from kd_asr_slr.processing.augmentation import build_augmentation
 from kd_asr_slr.processing.dataset import RecogniserDataset
@@ -46,13 +49,27 @@ def load_data(data: DataArguments, splits: Sequence[str] | None = None) -> Datas
     protocol_of(data)
     # Before utterances move between splits: how a text was written depends on the split it was published in.
     corpus = DatasetDict({split: _normalised(part, split, data) for split, part in corpus.items()})
-    corpus = apply_split(corpus, data.split_policy, held_out=data.held_out_speakers)
+    if data.microphones:
+        corpus = filter_microphones(corpus, data.microphones)
+    given = [corpus.pop(UNTRANSCRIBED)] if UNTRANSCRIBED in corpus else []  # split policies are for what has a text
+    if data.untranscribed_manifest:
+        given.append(load_untranscribed(data.untranscribed_manifest, corpus_name(data), corpus))
+    corpus = apply_split(
+        corpus,
+        data.split_policy,
+        held_out=data.held_out_speakers,
+        train_blocks=data.train_blocks,
+        test_blocks=data.test_blocks,
+        dev_share=data.dev_share,
+        test_share=data.test_share,
+    )
     corpus = set_untranscribed(
         corpus,
         data.untranscribed_speakers,
         data.untranscribed_split,
         train=data.train_split,
         dev=data.dev_split,
+        given=given,
     )
     for split in splits or (data.train_split, data.dev_split, data.test_split):
         training_part(corpus, data, split)
@@ -96,7 +113,11 @@ def training_part(corpus: DatasetDict, data: DataArguments, split: str) -> Datas
         UserError: if there is no such split, or nothing is left of it.
     """
     if split not in corpus:
-        raise UserError(f"there is no split '{split}' in this corpus", expected=f"one of {', '.join(corpus)}")
+        raise UserError(
+            f"there is no split '{split}' in this corpus",
+            expected=f"one of {', '.join(corpus)}",
+            fix="name another split, or choose a --split_policy that makes one (held_out_speaker, prompt_disjoint)",
+        )
     speakers = data.test_speakers if split == data.test_split else data.train_speakers
     part = filter_speakers(corpus[split], speakers) if speakers else corpus[split]
     if len(part) == 0:
@@ -110,15 +131,27 @@ def media_kind(corpus: DatasetDict) -> str:
     return "audio" if "audio" in columns else "features"
 
 
-def media_reader(processor: Any) -> Callable[[Mapping[str, Any]], np.ndarray]:
-    """Row -> waveform [S] at the processor's rate, or frames [T, F]."""
+def media_reader(processor: Any, trim_silence_db: float | None = None) -> Callable[[Mapping[str, Any]], np.ndarray]:
+    """Row -> waveform [S] at the processor's rate, or frames [T, F].
+
+    Args:
+        processor: the student's; its teachers hear what it hears.
+        trim_silence_db: what lies this far under the loudest frame, at both ends, is cut off; None keeps everything.
+    """
 
     def read(row: Mapping[str, Any]) -> np.ndarray:
-        if row.get("audio"):
-            return read_audio(row["audio"], processor.sampling_rate)
-        return read_features(row["features"])
+        if not row.get("audio"):
+            return read_features(row["features"])
+        waveform = read_audio(row["audio"], processor.sampling_rate)
+        return waveform if trim_silence_db is None else trim_silence(waveform, processor.sampling_rate, trim_silence_db)
 
     return read
+
+
+def media_fingerprint(rows: Dataset, corpus: DatasetDict, data: DataArguments) -> str:
+    """Name what a run hears of these rows: the content of their files, and how their ends are trimmed."""
+    content = content_fingerprint(rows[media_kind(corpus)])
+    return content if data.trim_silence_db is None else f"{content}, trimmed at {data.trim_silence_db:g} dB"
 
 
 def training_items(
@@ -136,7 +169,14 @@ def training_items(
     chosen = augmentation_of(training)
     augmentation = build_augmentation(chosen, training.seed) if chosen else None
     return RecogniserDataset(
-        rows, processor, media_reader(processor), augmentation, cache_mb=data.feature_cache_mb, train=True, **options
+        rows,
+        processor,
+        media_reader(processor, data.trim_silence_db),
+        augmentation,
+        cache_mb=data.feature_cache_mb,
+        train=True,
+        two_views=training.consistency_weight > 0,
+        **options,
     )
 
 
@@ -160,7 +200,12 @@ def evaluation_items(
 ) -> RecogniserDataset:
     """The dataset to decode: never augmented, words outside of the vocabulary stay in its references."""
     return RecogniserDataset(
-        rows, processor, media_reader(processor), views=views, cache_mb=data.feature_cache_mb, train=False
+        rows,
+        processor,
+        media_reader(processor, data.trim_silence_db),
+        views=views,
+        cache_mb=data.feature_cache_mb,
+        train=False,
     )
 
 
@@ -183,8 +228,13 @@ def scored_corpus(config: dict[str, Any], score: ScoreArguments) -> DataArgument
             corpus_options=None,
             split_policy="as_given",
             held_out_speakers=[],
+            train_blocks=[],
+            test_blocks=[],
+            microphones=[],
             train_speakers=[],
             test_speakers=[],
+            untranscribed_speakers=[],
+            untranscribed_manifest=None,
         )
     elif score.data_dir:
         data = dataclasses.replace(data, data_dir=score.data_dir)

@@ -112,7 +112,9 @@ def test_recordings(tmp_path: Path) -> None:
         paths[name] = str(tmp_path / f"{name}.wav")
         soundfile.write(paths[name], samples, 8000, subtype="PCM_16")
     facts = inspect_files(paths.values())
-    assert facts.clipped == [paths["clipped"]] and facts.quiet == [paths["quiet"]]
+    assert list(facts.clipped) == [paths["clipped"]] and facts.quiet == [paths["quiet"]]
+    share = np.mean(np.abs(3 * tone) >= 32767 / 32768)  # what np.clip cut off
+    assert facts.clipped[paths["clipped"]] == np.float64(share)
     assert list(facts.problems) == [paths["silent"]]
     items = [Item(name, "train", "theo", "ONE", path) for name, path in paths.items()]
     report = make_report("demo", items, facts, keep, frames_needed)
