@@ -9,6 +9,8 @@ Dimension legend, used in every docstring and comment of the package:
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -24,8 +26,10 @@ class CTCOutput(ModelOutput):
         logits: [B, T, V], raw; nobody has applied a log-softmax to them.
         logit_lengths: [B], valid frames of each utterance.
         hidden_states: one [B, T, D] per layer, only where asked for.
-        auxiliary_logits: [B, T, V], raw, of a second classifier below the recurrent layers; only of networks that
-            have one (`config.auxiliary_classifier`).
+        auxiliary_logits: [B, T, V], raw, of a second classifier below the last layer; only of networks that have one
+            (`config.auxiliary_classifier`: on the convolutions, `config.intermediate_layer`: within the encoder).
+        other_view_logits: [B, T, V], raw, without gradient: what the student says of the other view of each row's
+            utterance; the trainer adds them where it trains on two views.
     """
 
     loss: torch.Tensor | None = None
@@ -33,6 +37,7 @@ class CTCOutput(ModelOutput):
     logit_lengths: torch.Tensor | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
     auxiliary_logits: torch.Tensor | None = None
+    other_view_logits: torch.Tensor | None = None
 
 
 @dataclass
@@ -48,6 +53,76 @@ class HybridOutput(CTCOutput):
     decoder_lengths: torch.Tensor | None = None
 
 
+TAIL_TEMPERATURES = (1.0, 2.0, 4.0)  # at which the mass of a tail is written down
+
+
+@dataclass
+class SparseTargets:
+    """Distributions of which only some classes are written down, the other classes together as one: the tail.
+
+    Attributes:
+        ids: [..., k], long, the classes; places that are left over repeat the first one with `log_probs` -inf.
+        log_probs: [..., k], float32, at temperature 1.
+        size: V.
+        tail: [..., 3], log of the sum of p^(1/T) over the tail at T of `TAIL_TEMPERATURES`; -inf where there is none.
+            None: what is written down is all there is.
+        log_weights: [..., k], logarithm of how often a drawn class came, a share; None where classes were not drawn.
+    """
+
+    ids: torch.Tensor
+    log_probs: torch.Tensor
+    size: int
+    tail: torch.Tensor | None = None
+    log_weights: torch.Tensor | None = None
+
+    def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> SparseTargets:
+        """The same of every tensor, e.g. on another device, or of some rows."""
+        tail, weights = (None if part is None else function(part) for part in (self.tail, self.log_weights))
+        return SparseTargets(function(self.ids), function(self.log_probs), self.size, tail, weights)
+
+    def at(self, temperature: float = 1.0) -> torch.Tensor:
+        """The softened distributions, [..., k + 1] log-probabilities, the tail last.
+
+        The logarithm of the tail's sum is a smooth function of 1/T, log(V - k) at 0: the cubic through the masses that
+        were written down; below T = 1 the line through the last two.
+        """
+        weights = self.log_probs if self.log_weights is None else self.log_weights
+        scores = weights + (1 / temperature - 1) * self.log_probs.clamp(min=-1e4)
+        scores = torch.cat([scores, self._tail_at(temperature).unsqueeze(-1)], -1)
+        return scores.log_softmax(-1)
+
+    def dense(self) -> torch.Tensor:
+        """[..., V] log-probabilities; the tail's mass is spread evenly over its classes."""
+        scores = self.at()
+        tail = scores[..., -1:] - self._tail_classes().log().unsqueeze(-1)
+        places = torch.where(self.log_probs > -math.inf, scores[..., :-1], scores[..., :1])
+        return tail.expand(*tail.shape[:-1], self.size).scatter(-1, self.ids, places)
+
+    def log_prob_of(self, index: int) -> torch.Tensor:
+        """[...], at temperature 1, of one class."""
+        scores = self.at()
+        here = (self.ids == index) & (self.log_probs > -math.inf)  # [..., k]
+        tail = scores[..., -1] - self._tail_classes().log()
+        return torch.where(here.any(-1), scores[..., :-1].masked_fill(~here, -math.inf).amax(-1), tail)
+
+    def _tail_classes(self) -> torch.Tensor:
+        return (self.size - (self.log_probs > -math.inf).sum(-1)).clamp(min=1).float()
+
+    def _tail_at(self, temperature: float) -> torch.Tensor:
+        if self.tail is None:
+            return torch.full_like(self.log_probs[..., 0], -math.inf)
+        known = [self._tail_classes().log(), *self.tail.clamp(min=-1e9).flip(-1).unbind(-1)]
+        points, place = [0.0, *(1 / given for given in reversed(TAIL_TEMPERATURES))], 1 / temperature
+        if place > 1:
+            found = known[3] + (known[3] - known[2]) / (points[3] - points[2]) * (place - 1)
+        else:
+            found = torch.zeros_like(known[0])
+            for this, value in zip(points, known, strict=True):
+                others = [other for other in points if other != this]
+                found = found + math.prod((place - other) / (this - other) for other in others) * value
+        return torch.where(self.tail[..., 0] > -math.inf, found, -math.inf)
+
+
 @dataclass
 class TeacherSignal:
     """What the teachers say of one batch; a live teacher and a cached one give the same type.
@@ -55,7 +130,8 @@ class TeacherSignal:
     All distributions are log-probabilities at temperature 1, already combined over teachers.
 
     Attributes:
-        log_probs: [B, T, V], float32, each valid frame sums to 1 in probability.
+        log_probs: [B, T, V], float32, each valid frame sums to 1 in probability. Where `sparse` is given this may be
+            None, and is made of it when somebody first reads it.
         lengths: [B], valid frames of each utterance.
         vocabulary: fingerprint of the token list (see `processing.tokenization`).
         frame_seconds: seconds between two frames (sign corpora: frames of the input video per output
@@ -64,9 +140,10 @@ class TeacherSignal:
         decoder_log_probs: [B, U+1, V] of teachers that have a decoder, else None.
         decoder_lengths: [B], valid decoder positions.
         hidden_states: layer index -> [B, T, D], only where a loss asked for it.
+        sparse: [B, T] distributions of which only some classes are written down, where a cache holds such.
     """
 
-    log_probs: torch.Tensor
+    log_probs: torch.Tensor | None
     lengths: torch.Tensor
     vocabulary: str
     frame_seconds: float
@@ -74,3 +151,15 @@ class TeacherSignal:
     decoder_log_probs: torch.Tensor | None = None
     decoder_lengths: torch.Tensor | None = None
     hidden_states: dict[int, torch.Tensor] | None = None
+    sparse: SparseTargets | None = None
+
+    def __post_init__(self) -> None:
+        if self.log_probs is None:
+            del self.log_probs  # so that reading it ends up in __getattr__
+
+    def __getattr__(self, name: str) -> torch.Tensor:
+        sparse = self.__dict__.get("sparse")
+        if name != "log_probs" or sparse is None:
+            raise AttributeError(f"{type(self).__name__} has no {name}")
+        self.log_probs = sparse.dense()
+        return self.log_probs

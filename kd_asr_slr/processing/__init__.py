@@ -11,6 +11,7 @@
 | `projection`, `standardisation` | statistics of the training split: mean, deviation, principal components |
 | `foreign` | `wrap_processor` for processors of transformers itself |
 | `augmentation`, `augmentation_sign` | the table of augmentations, `build_augmentation`, `check_for_cache` |
+| `augmentation_speech`, `speech_effects` | augmentations of waveforms; stretching, pitch shifting, formant warping |
 | `feasibility` | `infeasible_ctc`: utterances too short for their labels |
 | `dataset`, `collator` | `RecogniserDataset`, `Collator` |
 

@@ -1,5 +1,5 @@
-"""Augmentations by name, on waveforms [S], on the frames of sign (see `augmentation_sign`) or on features [T, F]; each
-says whether it keeps the length.
+"""Augmentations by name, on waveforms [S] (see `augmentation_speech`), on the frames of sign (see `augmentation_sign`)
+or on features [T, F]; each says whether it keeps the length.
 
 With cached teacher targets only those that keep it are allowed, since a target belongs to its frame.
 Adding one is a class and a line in `AUGMENTATIONS`.
@@ -15,6 +15,7 @@ import numpy as np
 
 from kd_asr_slr.errors import raise_all
 from kd_asr_slr.processing.augmentation_sign import SIGN_AUGMENTATIONS
+from kd_asr_slr.processing.augmentation_speech import SPEECH_AUGMENTATIONS
 from kd_asr_slr.processing.layouts import Layout
 
 
@@ -49,74 +50,9 @@ class SpecAugment:
         return masked
 
 
-@dataclass(frozen=True)
-class GaussianNoise:
-    """Add white noise at a random signal-to-noise ratio.
-
-    Args:
-        lowest, highest: range of the ratio, in dB.
-    """
-
-    domain: ClassVar[str] = "waveform"
-    keeps_length: ClassVar[bool] = True
-    lowest: float = 10.0
-    highest: float = 40.0
-
-    def __call__(self, waveform: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        """Add noise to the waveform [S]."""
-        ratio = 10.0 ** (generator.uniform(self.lowest, self.highest) / 10)
-        power = float(np.mean(np.square(waveform, dtype=np.float64)))
-        noise = generator.standard_normal(len(waveform), dtype=np.float32)
-        return (waveform + np.float32(np.sqrt(power / ratio)) * noise).astype(np.float32, copy=False)
-
-
-@dataclass(frozen=True)
-class Gain:
-    """Change the level.
-
-    Args:
-        lowest, highest: range of the gain, in dB.
-    """
-
-    domain: ClassVar[str] = "waveform"
-    keeps_length: ClassVar[bool] = True
-    lowest: float = -6.0
-    highest: float = 6.0
-
-    def __call__(self, waveform: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        """Scale the waveform [S]."""
-        return waveform * np.float32(10.0 ** (generator.uniform(self.lowest, self.highest) / 20))
-
-
-@dataclass(frozen=True)
-class Speed:
-    """Play faster or slower by resampling, which changes pitch and length.
-
-    Source: Ko et al., "Audio augmentation for speech recognition" (2015), section 3.
-
-    Args:
-        factors: one is drawn for each utterance; 1.1 is faster and shorter.
-    """
-
-    domain: ClassVar[str] = "waveform"
-    keeps_length: ClassVar[bool] = False
-    factors: Sequence[float] = (0.9, 1.0, 1.1)
-
-    def __call__(self, waveform: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        """Resample the waveform [S] to about S / factor samples."""
-        import soxr
-
-        factor = float(self.factors[generator.integers(len(self.factors))])
-        if factor == 1.0:
-            return waveform
-        return soxr.resample(np.asarray(waveform, dtype=np.float32), factor, 1.0)
-
-
 AUGMENTATIONS: dict[str, type] = {
     "spec_augment": SpecAugment,
-    "gaussian_noise": GaussianNoise,
-    "gain": Gain,
-    "speed": Speed,
+    **SPEECH_AUGMENTATIONS,
     **SIGN_AUGMENTATIONS,
 }
 
@@ -158,11 +94,11 @@ class Augmentation:
 
     def waveform(self, waveform: np.ndarray, epoch: int, index: int) -> np.ndarray:
         """Augment a waveform [S]."""
-        return self._apply("waveform", waveform, epoch, index)
+        return self._apply("waveform", waveform, (epoch, index))
 
-    def features(self, features: np.ndarray, epoch: int, index: int) -> np.ndarray:
-        """Augment features [T, F]."""
-        return self._apply("features", features, epoch, index)
+    def features(self, features: np.ndarray, epoch: int, index: int, view: int = 0) -> np.ndarray:
+        """Augment features [T, F]; another `view` of the same item is drawn anew."""
+        return self._apply("features", features, (epoch, index, view))
 
     def landmarks(self, frames: np.ndarray, epoch: int, index: int, layout: Layout | None = None) -> np.ndarray:
         """Augment the frames of a sign extractor's `read_frames`.
@@ -173,10 +109,11 @@ class Augmentation:
             layout: of the points.
         """
         known = {} if layout is None else {"layout": layout}
-        return self._apply("landmarks", frames, epoch, index, **known)
+        return self._apply("landmarks", frames, (epoch, index), **known)
 
-    def _apply(self, domain: str, array: np.ndarray, epoch: int, index: int, **known: Layout) -> np.ndarray:
-        generator = np.random.default_rng([self.seed, epoch, index, _STAGES[domain]])
+    def _apply(self, domain: str, array: np.ndarray, item: tuple[int, ...], **known: Layout) -> np.ndarray:
+        epoch, index, *view = item
+        generator = np.random.default_rng([self.seed, epoch, index, _STAGES[domain], *filter(None, view)])
         for step in self._steps[domain]:
             array = step(array, generator, **known)
         return array
@@ -190,7 +127,7 @@ def build_augmentation(settings: Mapping[str, Mapping[str, Any] | None] | Sequen
         seed: of the run.
 
     Raises:
-        UserError: for unknown names and options, all at once.
+        UserError: for unknown names and options, all at once; for values of those on waveforms that cannot be used.
 
     Example:
         >>> build_augmentation({"gain": {"highest": 3.0}, "spec_augment": None}, seed=1).keeps_length
@@ -206,7 +143,10 @@ def build_augmentation(settings: Mapping[str, Mapping[str, Any] | None] | Sequen
             if option not in known
         ]
     raise_all(problems, "the augmentation")
-    return Augmentation([AUGMENTATIONS[name](**(options or {})) for name, options in named.items()], seed)
+    steps = {name: AUGMENTATIONS[name](**(options or {})) for name, options in named.items()}
+    found = {name: step.problems() for name, step in steps.items() if step.domain == "waveform"}
+    raise_all([f"'{name}': {problem}" for name in found for problem in found[name]], "the augmentation")
+    return Augmentation(list(steps.values()), seed)
 
 
 def check_for_cache(names: Iterable[str]) -> None:

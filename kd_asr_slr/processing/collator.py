@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 IGNORED_LABEL = -100
+SECOND_VIEW = "second_view"  # key of an item and of a batch: the student's input under other masks
 
 
 @dataclass
@@ -34,12 +35,14 @@ class Collator:
         Returns:
             input_features [B, T, F] or input_values [B, S] (padded with zeros), attention_mask [B, T or S] (long),
             labels [B, U] (padded with -100), ids, speakers; and, where the items have any, views: fingerprint -> inputs
-            and attention mask.
+            and attention mask; second_view [B, T, F], of the lengths of input_features.
         """
         batch: dict[str, Any] = pad_inputs([item[self.input_name] for item in items], self.input_name)
         batch["labels"] = pad_labels([item["labels"] for item in items])
         batch["ids"] = [item["id"] for item in items]
         batch["speakers"] = [item["speaker"] for item in items]
+        if SECOND_VIEW in items[0]:
+            batch[SECOND_VIEW] = pad_inputs([item[SECOND_VIEW] for item in items], SECOND_VIEW)[SECOND_VIEW]
         views = _collate_views([item.get("views") or {} for item in items])
         if views:
             batch["views"] = views

@@ -15,6 +15,7 @@ from kd_asr_slr.errors import UserError, raise_all
 from kd_asr_slr.processing.augmentation import Augmentation
 from kd_asr_slr.processing.base import RecogniserProcessor
 from kd_asr_slr.processing.cache import ArrayCache
+from kd_asr_slr.processing.collator import SECOND_VIEW
 from kd_asr_slr.processing.feasibility import Subsampling, ctc_frames_needed, output_frames
 from kd_asr_slr.processing.foreign import ForeignProcessor
 from kd_asr_slr.processing.sign import SignProcessor
@@ -43,6 +44,8 @@ class RecogniserDataset(Dataset):
         train: whether labels outside the vocabulary and utterances too short for their labels are errors; otherwise
             such labels are left out (the row's text stays whole for scoring).
         subsampling: of the model, see `feasibility.output_frames`.
+        two_views: whether an item has the student's features twice, under masks drawn independently, as "second_view".
+            Among its views are the unmasked features then, so that a teacher who takes them is asked once for both.
 
     Raises:
         UserError: if processors, rows and augmentation do not go together.
@@ -58,10 +61,12 @@ class RecogniserDataset(Dataset):
         cache_mb: float = 512,
         train: bool = True,
         subsampling: Subsampling = 1,
+        two_views: bool = False,
     ) -> None:
         self.rows = rows
         self.processor = processor
         self.train = train
+        self.two_views = two_views and train
         self._reader = reader
         self._augmentation = augmentation if train else None
         others = {view.fingerprint: view for view in (views or {}).values()}
@@ -87,6 +92,8 @@ class RecogniserDataset(Dataset):
         given, wanted = ("audio" if self.rows[0].get("audio") else "features"), ("audio" if rate else "features")
         if given != wanted:
             problems.append(f"the rows have {given}, but the processor takes {wanted}")
+        if self.two_views and not (self._augmentation and self._augmentation.has("features")):
+            problems.append("two views of an utterance without masks are identical; add the augmentation spec_augment")
         if self._augmentation is None:
             return problems
         if self._augmentation.has("waveform") and not self.rows[0].get("audio"):
@@ -141,18 +148,24 @@ class RecogniserDataset(Dataset):
         row = self.rows[index]
         labels = self._labels(row)
         arrays = self._arrays(index, row, labels)  # fingerprint -> [T, F] or [S]
-        inputs = arrays.pop(self.processor.fingerprint)
-        if self._augmentation is not None and self._augmentation.has("features"):
-            inputs = self._augmentation.features(inputs, int(self._epoch), index)
+        unmasked = arrays[self.processor.fingerprint]
+        if not self.two_views:
+            del arrays[self.processor.fingerprint]
         views = {name: {self._processors[name].input_name: array} for name, array in arrays.items()}
         return {
-            self.processor.input_name: inputs,
+            self.processor.input_name: self._masked(unmasked, index, view=0),
             "labels": labels,
             "id": row["id"],
             "speaker": row["speaker"],
             "text": row["text"],
             "views": views,
+            **({SECOND_VIEW: self._masked(unmasked, index, view=1)} if self.two_views else {}),
         }
+
+    def _masked(self, inputs: np.ndarray, index: int, view: int) -> np.ndarray:
+        if self._augmentation is None or not self._augmentation.has("features"):
+            return inputs
+        return self._augmentation.features(inputs, int(self._epoch), index, view)
 
     def _labels(self, row: Row) -> list[int]:
         with _naming(row):

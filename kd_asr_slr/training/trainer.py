@@ -15,6 +15,7 @@ from typing import Any
 import safetensors.torch
 import torch
 from torch import nn
+from torch.utils.data import Dataset, Sampler
 from transformers import Trainer
 from transformers.utils import ModelOutput
 
@@ -25,6 +26,8 @@ from kd_asr_slr.losses.table import WeightedLoss
 from kd_asr_slr.models.forward import run_ctc
 from kd_asr_slr.outputs import CTCOutput, TeacherSignal
 from kd_asr_slr.teachers.interface import Teachers
+from kd_asr_slr.training.stages import staged_scheduler
+from kd_asr_slr.training.two_views import add_other_view, both_views, views_of
 
 PROJECTIONS = "distillation_projections"
 COUNTED = "counted"  # key of a batch: [B], 0 for an utterance that only fills a batch up
@@ -47,6 +50,7 @@ class DistillationTrainer(Trainer):
         frame_seconds: seconds between two output frames of the student (sign: video frames).
         projections: module that maps student hidden states to the teachers' width, if a loss needs one. It is trained
             with the student, saved beside a checkpoint for resuming, and never part of the student's own weights.
+        sampler: draws the training utterances, as many an epoch as there are; default: the trainer's own.
         *args: as for `transformers.Trainer`.
         **kwargs: as for `transformers.Trainer`.
 
@@ -65,6 +69,7 @@ class DistillationTrainer(Trainer):
         frame_seconds: float,
         teachers: Teachers | None = None,
         projections: HiddenProjections | None = None,
+        sampler: Sampler[int] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
@@ -76,6 +81,8 @@ class DistillationTrainer(Trainer):
         self.teachers = teachers
         self.temperature = temperature
         self.frame_seconds = frame_seconds
+        self.diagnostics: dict[str, Any] = {}  # of the combined target, from the preflight
+        self.sampler = sampler
         if projections is not None and any(True for _ in projections.parameters()):
             # Part of the student's own forward pass while training: DistributedDataParallel averages the gradients of
             # what is used in there, and fails on parameters that are used outside of it.
@@ -97,7 +104,8 @@ class DistillationTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        """The weighted sum of the losses over the batch, divided by `num_items_in_batch` utterances.
+        """The weighted sum of the losses over the batch, divided by `num_items_in_batch` utterances (with two views of
+        each: the mean over its views).
 
         Args:
             model: the student as the trainer wrapped it.
@@ -105,8 +113,11 @@ class DistillationTrainer(Trainer):
             return_outputs: also return the student's output.
             num_items_in_batch: utterances of the accumulated batch over all processes; default: of this batch.
         """
+        views = views_of(inputs)
+        inputs, signal = both_views(inputs, self._signal(inputs), self.model.main_input_name)
         output = self._listen(model, inputs)
-        signal = self._signal(inputs)
+        if views == 2:
+            add_other_view(output)
         temperature = self.current_temperature
         counted = inputs.get(COUNTED, torch.ones_like(output.logit_lengths))  # [B]
         # A zero on the graph: DistributedDataParallel waits for the gradient of every output, asked for or not.
@@ -119,7 +130,7 @@ class DistillationTrainer(Trainer):
                 self._record(name, torch.as_tensor([number], dtype=torch.float32, device=total.device))
         if signal is not None:
             self._record("temperature", total.new_tensor([temperature]))
-        count = total.shape[0] if num_items_in_batch is None else num_items_in_batch
+        count = total.shape[0] if num_items_in_batch is None else num_items_in_batch * views
         # DistributedDataParallel averages over processes; count is their sum already.
         scale = 1 if num_items_in_batch is None else self.accelerator.num_processes
         loss = (total * counted).sum() * scale / count
@@ -138,6 +149,19 @@ class DistillationTrainer(Trainer):
         layers = sorted({layer for item in self.losses for layer in getattr(item.loss, "teacher_layers", ())})
         with torch.no_grad():
             return self.teachers.signal(batch, hidden_layers=tuple(layers))
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int] | None:
+        return super()._get_train_sampler(train_dataset) if self.sampler is None else self.sampler
+
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """The learning rates of the declared stages, where there are any; else what transformers makes."""
+        stages = self.args.declared_stages
+        if stages and self.lr_scheduler is None:
+            self.lr_scheduler = staged_scheduler(optimizer or self.optimizer, stages, num_training_steps)
+            self._created_lr_scheduler = True
+        return super().create_scheduler(num_training_steps, optimizer)
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[dict[str, Any]], num_batches: int, device: torch.device
