@@ -9,16 +9,17 @@ from kd_asr_slr.outputs import CTCOutput
 
 
 class AuxiliaryCTC(LabelCTC):
-    """`LabelCTC` of the classifier on the temporal convolutions, weighed by `auxiliary_ctc_weight`.
+    """`LabelCTC` of the classifier on the temporal convolutions, or within the encoder, weighed by
+    `auxiliary_ctc_weight`.
 
-    Convolutions learn little through a recurrent network that has found its labels; here they are told directly.
+    Lower layers learn little through upper ones that have found their labels; here they are told directly.
 
     Raises:
         UserError: on call, naming the utterances whose loss is infinite.
 
     Source:
         Min et al. 2021, "Visual Alignment Constraint for Continuous Sign Language Recognition" (2104.02330), the
-        visual enhancement loss; weight 1.
+        visual enhancement loss; weight 1. Kim et al. 2024 (2406.07909) for layers of an encoder.
 
     Example::
 

@@ -1,11 +1,11 @@
-"""Self-distillation from the recurrent layers to the convolutions below them."""
+"""Self-distillation from the student's last layer to the layers, or the convolutions, below it."""
 
 from __future__ import annotations
 
 import torch
 
 from kd_asr_slr.losses.base import Batch, Loss
-from kd_asr_slr.losses.kl import row_kl
+from kd_asr_slr.losses.kl import selected_kl
 from kd_asr_slr.losses.masking import length_mask, mean_per_utterance
 from kd_asr_slr.outputs import CTCOutput, TeacherSignal
 
@@ -24,7 +24,8 @@ class AuxiliaryDistillation(Loss):
 
     Source:
         Min et al. 2021 (2104.02330), the visual alignment loss, as the public code of the authors has it: weight 25,
-        T 8, without the blank, mean over frames.
+        T 8, without the blank, mean over frames. Kim et al. 2024 (2406.07909) for layers of an encoder; the public code
+        has T 1 and keeps the blank.
 
     Example::
 
@@ -43,9 +44,10 @@ class AuxiliaryDistillation(Loss):
     ) -> torch.Tensor:
         valid = length_mask(output.logit_lengths, output.logits.shape[1])  # [B, T]
         rows = valid.nonzero(as_tuple=True)
-        divergence = row_kl(
-            output.auxiliary_logits[rows],
-            output.logits[rows].detach(),  # log-probabilities up to a constant, which the softmax takes out
+        divergence = selected_kl(
+            output.auxiliary_logits,
+            output.logits.detach(),  # log-probabilities up to a constant, which the softmax takes out
+            rows,
             self.settings.auxiliary_temperature,
             drop_class=self.context.blank_id,
         )  # [N]

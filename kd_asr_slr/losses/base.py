@@ -46,7 +46,7 @@ class Loss(ABC):
             output). Only "soft" and "feature" losses ask teachers.
         head: the output it trains, "ctc" or "decoder"; None where it is neither. `ctc_share` splits by it.
         needs: what must be there: "log_probs", "decoder_log_probs", "hidden_states" of the teachers,
-            "decoder_logits", "auxiliary_logits" of the student.
+            "decoder_logits", "auxiliary_logits", "other_view_logits" of the student.
         weight_option: the field of `LossSettings` that weighs this loss alone and switches it on; None where it is
             named in `soft_losses`, `hard_losses` or `feature_losses` and shares the weight of its kind.
     """

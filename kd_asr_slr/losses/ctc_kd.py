@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import torch
 
-from kd_asr_slr.losses.base import Batch, Loss, LossContext
+from kd_asr_slr.losses.base import Batch
+from kd_asr_slr.losses.ctc_target import FrameDistillation
 from kd_asr_slr.losses.frame_selection import select_frames
-from kd_asr_slr.losses.kl import row_kl
-from kd_asr_slr.losses.masking import mean_per_utterance, speaking_mask
-from kd_asr_slr.losses.rates import RateMatcher
-from kd_asr_slr.losses.settings import LossSettings
+from kd_asr_slr.losses.kl import selected_kl
+from kd_asr_slr.losses.masking import mean_per_utterance
 from kd_asr_slr.outputs import CTCOutput, TeacherSignal
 
 
-class CTCDistillation(Loss):
+class CTCDistillation(FrameDistillation):
     """CTC-KD: the divergence between the teachers' and the student's frames.
 
     loss_b = weight_b / |M_b| * sum over t in M_b of KL(teacher_T[b, t] || student_T[b, t]) * T^2
@@ -35,13 +34,6 @@ class CTCDistillation(Loss):
     """
 
     name = "ctc_kd"
-    kind = "soft"
-    head = "ctc"
-    needs = frozenset({"log_probs"})
-
-    def __init__(self, settings: LossSettings, context: LossContext) -> None:
-        super().__init__(settings, context)
-        self.rates = RateMatcher(settings, context)
 
     def __call__(
         self, output: CTCOutput, signal: TeacherSignal | None, batch: Batch, temperature: float = 1.0
@@ -50,7 +42,7 @@ class CTCDistillation(Loss):
         selected = self._select(teacher, valid)
         rows = selected.nonzero(as_tuple=True)
         dropped = self.context.blank_id if self.settings.drop_blank_class else None
-        divergence = row_kl(output.logits[rows], teacher[rows], temperature, dropped)  # [N]
+        divergence = selected_kl(output.logits, teacher, rows, temperature, dropped)  # [N]
         return mean_per_utterance(divergence, rows, selected) * signal.weight.to(divergence.dtype)
 
     def diagnostics(self, output: CTCOutput, signal: TeacherSignal | None, batch: Batch) -> dict[str, float]:
@@ -58,13 +50,6 @@ class CTCDistillation(Loss):
         teacher, valid = self._target(output, signal, batch)
         total = int(valid.sum())
         return {"valid_frame_ratio": int(self._select(teacher, valid).sum()) / total if total else 0.0}
-
-    @torch.no_grad()
-    def _target(self, output: CTCOutput, signal: TeacherSignal, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """The teachers' log-probabilities [B, T, V] at the student's rate, and their valid frames [B, T]."""
-        lengths = self.rates.lengths(signal, output.logit_lengths, batch)
-        teacher = self.rates.log_probs(signal, output.logits.shape[1])
-        return teacher, speaking_mask(lengths, signal.weight, teacher.shape[1])
 
     @torch.no_grad()
     def _select(self, teacher: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:

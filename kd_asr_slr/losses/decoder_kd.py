@@ -6,7 +6,7 @@ import torch
 
 from kd_asr_slr.errors import UserError
 from kd_asr_slr.losses.base import Batch, Loss, utterance_names
-from kd_asr_slr.losses.kl import row_kl
+from kd_asr_slr.losses.kl import selected_kl
 from kd_asr_slr.losses.masking import mean_per_utterance, speaking_mask
 from kd_asr_slr.outputs import HybridOutput, TeacherSignal
 
@@ -45,7 +45,7 @@ class DecoderDistillation(Loss):
         mask = speaking_mask(output.decoder_lengths, signal.weight, teacher.shape[1])
         mask = mask & (batch["labels"] >= 0).any(1, keepdim=True)  # [B, U+1]
         rows = mask.nonzero(as_tuple=True)
-        divergence = row_kl(output.decoder_logits[rows], teacher[rows], temperature)  # [N]
+        divergence = selected_kl(output.decoder_logits, teacher, rows, temperature)  # [N]
         return mean_per_utterance(divergence, rows, mask) * signal.weight.to(divergence.dtype)
 
     def _check_lengths(self, output: HybridOutput, signal: TeacherSignal, batch: Batch) -> None:

@@ -6,15 +6,18 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+# Weights of losses on teacher distributions that stand beside alpha.
+OWN_SOFT_WEIGHTS = ("blank_mass_weight", "pseudo_label_weight", "sequence_kd_weight")
+
 
 @dataclass
 class LossSettings:
     """Which losses a run uses, how they are weighted, and their options.
 
-    total = alpha * soft + beta * hard + gamma * feature + auxiliary_ctc_weight * auxiliary_ctc
-    + auxiliary_kd_weight * auxiliary_kd, each a mean over the batch of one value per utterance. Where
-    a kind has losses on the CTC output and on the decoder, the CTC side gets `ctc_share` of the kind's weight and the
-    decoder the rest; losses on the same side share equally.
+    total = alpha * soft + beta * hard + gamma * feature + each loss with a weight of its own * that weight
+    (`auxiliary_ctc`, `auxiliary_kd`, `consistency`, `blank_mass`, `pseudo_labels`, `sequence_kd`), each a mean over the
+    batch of one value per utterance. Where a kind has losses on the CTC output and on the decoder, the CTC side gets
+    `ctc_share` of the kind's weight and the decoder the rest; losses on the same side share equally.
 
     Args:
         alpha: weight of the soft losses (teacher distributions), >= 0.
@@ -36,6 +39,14 @@ class LossSettings:
         auxiliary_ctc_weight: of the CTC loss of the student's auxiliary classifier, >= 0; 0 leaves it out.
         auxiliary_kd_weight: of the self-distillation from the student's output to that classifier, >= 0.
         auxiliary_temperature: T of that self-distillation, > 0.
+        consistency_weight: of the consistency between two masked views of each utterance, >= 0; 0: one view.
+        blank_mass_weight: of the match of teachers' and student's blank probability, >= 0; 0 leaves it out.
+        pseudo_label_weight: of the cross-entropy on the classes that the teachers are sure of, >= 0.
+        pseudo_label_confidence: probability of the combined teacher's best class from which on it is one of them;
+            above 0, up to 1.
+        sequence_kd_weight: of the CTC loss on the label sequence that the teachers hear, >= 0.
+        sequence_confidence: geometric mean over the frames of the teachers' best probability that an utterance must
+            have for it, 0 to 1; 0 takes every utterance.
 
     Example:
         >>> LossSettings(alpha=-1, neighbours=1.5).problems()
@@ -61,6 +72,12 @@ class LossSettings:
     auxiliary_ctc_weight: float = 0.0
     auxiliary_kd_weight: float = 0.0
     auxiliary_temperature: float = 8.0
+    consistency_weight: float = 0.0
+    blank_mass_weight: float = 0.0
+    pseudo_label_weight: float = 0.0
+    pseudo_label_confidence: float = 0.9
+    sequence_kd_weight: float = 0.0
+    sequence_confidence: float = 0.0
 
     def __post_init__(self) -> None:
         # YAML and JSON give "1": 3 for a layer map, and a single name for a list of one.
@@ -78,7 +95,8 @@ class LossSettings:
     @property
     def uses_teachers(self) -> bool:
         """Whether any term needs a teacher."""
-        return bool((self.alpha > 0 and self.soft_losses) or (self.gamma > 0 and self.feature_losses))
+        own = any(getattr(self, name) > 0 for name in OWN_SOFT_WEIGHTS)
+        return bool(own or (self.alpha > 0 and self.soft_losses) or (self.gamma > 0 and self.feature_losses))
 
     def names_and_weights(self) -> dict[str, tuple[Sequence[str], float]]:
         """Kind -> (names of its losses, its weight)."""
@@ -93,10 +111,17 @@ class LossSettings:
         return [*self._number_problems(), *self._choice_problems(), *self._name_problems(), *self._weight_problems()]
 
     def _number_problems(self) -> list[str]:
-        weights = ("alpha", "beta", "gamma", "auxiliary_ctc_weight", "auxiliary_kd_weight")
+        weights = ("alpha", "beta", "gamma", "auxiliary_ctc_weight", "auxiliary_kd_weight", "consistency_weight")
+        weights += OWN_SOFT_WEIGHTS
         checks = {name: (_weight(getattr(self, name)), "a number of at least 0") for name in weights} | {
-            "ctc_share": (_number(self.ctc_share) and 0 <= self.ctc_share <= 1, "a number from 0 to 1"),
-            "blank_threshold": (_in_unit(self.blank_threshold), "a probability above 0, up to 1"),
+            **{
+                name: (_number(getattr(self, name)) and 0 <= getattr(self, name) <= 1, "a number from 0 to 1")
+                for name in ("ctc_share", "sequence_confidence")
+            },
+            **{
+                name: (_in_unit(getattr(self, name)), "a probability above 0, up to 1")
+                for name in ("blank_threshold", "pseudo_label_confidence")
+            },
             "neighbours": (_index(self.neighbours), "a whole number of at least 0"),
             **{
                 name: (_number(getattr(self, name)) and 0 <= getattr(self, name) < 1, "a number of at least 0, below 1")
@@ -158,7 +183,8 @@ class LossSettings:
             for name in positive
             if not getattr(self, f"{weights[name]}_losses")
         ]
-        if not positive:
+        own = any(_number(getattr(self, name)) and getattr(self, name) > 0 for name in OWN_SOFT_WEIGHTS)
+        if not positive and not own:
             problems.append("none of alpha, beta and gamma is above 0; expected at least one")
         if "gamma" in positive and "hidden" in self.feature_losses and not self.layer_map:
             problems.append("layer_map is empty; the feature loss 'hidden' expects student layer: teacher layer")

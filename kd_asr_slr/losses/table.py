@@ -9,11 +9,15 @@ from kd_asr_slr.errors import UserError, raise_all
 from kd_asr_slr.losses.auxiliary_ctc import AuxiliaryCTC
 from kd_asr_slr.losses.auxiliary_kd import AuxiliaryDistillation
 from kd_asr_slr.losses.base import Loss, LossContext, WeightedLoss
+from kd_asr_slr.losses.blank_mass import BlankMass
+from kd_asr_slr.losses.consistency import ViewConsistency
 from kd_asr_slr.losses.cross_entropy import DecoderCrossEntropy
 from kd_asr_slr.losses.ctc import LabelCTC
 from kd_asr_slr.losses.ctc_kd import CTCDistillation
 from kd_asr_slr.losses.decoder_kd import DecoderDistillation
 from kd_asr_slr.losses.hidden import HiddenStateMatching
+from kd_asr_slr.losses.pseudo_labels import PseudoLabels
+from kd_asr_slr.losses.sequence_kd import SequenceDistillation
 from kd_asr_slr.losses.settings import LossSettings
 
 if TYPE_CHECKING:
@@ -23,7 +27,9 @@ LOSSES: dict[str, type[Loss]] = {
     loss.name: loss
     for loss in (
         *(CTCDistillation, DecoderDistillation, HiddenStateMatching),
+        *(BlankMass, PseudoLabels, SequenceDistillation),
         *(LabelCTC, DecoderCrossEntropy, AuxiliaryCTC, AuxiliaryDistillation),
+        ViewConsistency,
     )
 }
 

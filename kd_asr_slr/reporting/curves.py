@@ -34,6 +34,9 @@ LOSS_LABELS = {
     "loss_cross_entropy": "cross-entropy",
     "loss_auxiliary_ctc": "auxiliary CTC",
     "loss_auxiliary_kd": "self-distillation",
+    "loss_blank_mass": "blank mass",
+    "loss_pseudo_labels": "pseudo-labels",
+    "loss_sequence_kd": "sequence-KD",
 }
 
 

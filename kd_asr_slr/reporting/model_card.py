@@ -22,6 +22,7 @@ from kd_asr_slr.reporting.tables import (
     teacher_names,
 )
 from kd_asr_slr.reporting.verdicts import verdict_of
+from kd_asr_slr.stages import describe_stage
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
@@ -36,7 +37,15 @@ CORPORA = {"synthetic_speech": "speech", "synthetic_sign": "sign"}
 
 # Settings of distillation the card names, in this order; only those that the run's losses use.
 WEIGHTS = (("soft_losses", "alpha"), ("hard_losses", "beta"), ("feature_losses", "gamma"))
-OWN_WEIGHTS = ("auxiliary_ctc", "auxiliary_kd")
+# Option that weighs a loss alone -> the loss, and what it is on.
+OWN_WEIGHTS = {
+    "auxiliary_ctc_weight": ("auxiliary_ctc", "of the student's auxiliary classifier"),
+    "auxiliary_kd_weight": ("auxiliary_kd", "of the student's auxiliary classifier"),
+    "consistency_weight": ("consistency", "between two masked views"),
+    "blank_mass_weight": ("blank_mass", "on soft targets"),
+    "pseudo_label_weight": ("pseudo_labels", "on soft targets"),
+    "sequence_kd_weight": ("sequence_kd", "on soft targets"),
+}
 LOSS_KINDS = {"soft_losses": "soft targets", "hard_losses": "labels", "feature_losses": "hidden states"}
 
 
@@ -70,6 +79,7 @@ def build_model_card(results: dict[str, Any], config: dict[str, Any], verdict: S
     sections = [
         f"# {results['name']}",
         _what_it_is(results, config),
+        *_transductive(results),
         "## How it was trained" if not results["teachers"] else "## How it was distilled",
         _how(results, config),
         "## Scores",
@@ -145,6 +155,15 @@ def _what_it_is(results: dict[str, Any], config: dict[str, Any]) -> str:
     )
 
 
+def _transductive(results: dict[str, Any]) -> list[str]:
+    if not results.get("untranscribed", {}).get("transductive"):
+        return []
+    return [
+        "**TRANSDUCTIVE: in training this student heard recordings, without their text, of speakers that it is tested "
+        "on. Its scores are not those on unheard speakers: compare them with other transductive runs only.**"
+    ]
+
+
 def _how(results: dict[str, Any], config: dict[str, Any]) -> str:
     names = teacher_names(results)
     lines = []
@@ -158,13 +177,29 @@ def _how(results: dict[str, Any], config: dict[str, Any]) -> str:
     lines += [_losses(config, bool(names))] if config.get("hard_losses") else []
     if names and config.get("frame_selection") and "ctc_kd" in (config.get("soft_losses") or []):
         lines.append(f"- Frames of CTC-KD: `{config['frame_selection']}`{_threshold(config)}.")
-    for key, label in (("num_train_epochs", "Epochs at most"), ("learning_rate", "Learning rate")):
-        if config.get(key) is not None:
-            lines.append(f"- {label}: {config[key]:g}.")
+    if results.get("untranscribed"):
+        lines.append(f"- Recordings without text: {results['untranscribed']['utterances']:,}; soft targets only.")
+    lines += _schedule(config)
     if config.get("held_out_speakers"):
         lines.append(f"- Held-out speakers: {', '.join(config['held_out_speakers'])}.")
     lines.append("- Every setting is in `resolved_config.yaml`.")
     return "\n".join(lines)
+
+
+def _schedule(config: dict[str, Any]) -> list[str]:
+    rate = [] if config.get("stages") else [("learning_rate", "Learning rate")]
+    shown = [("num_train_epochs", "Epochs at most"), *rate]
+    lines = [f"- {label}: {config[key]:g}." for key, label in shown if config.get(key) is not None]
+    if config.get("stages"):
+        lines.append(f"- Stages: {', then '.join(describe_stage(stage) for stage in config['stages'])}.")
+    if config.get("freeze_modules"):
+        lines.append(f"- Frozen all along: {', '.join(config['freeze_modules'])}.")
+    if config.get("curriculum", "none") != "none":
+        lines.append(
+            f"- Curriculum: `{config['curriculum']}`, from the easiest {100 * config['curriculum_start']:g} % of the "
+            f"utterances to all of them from epoch {config['curriculum_epochs']} on."
+        )
+    return lines
 
 
 def _losses(config: dict[str, Any], with_teachers: bool) -> str:
@@ -177,9 +212,9 @@ def _losses(config: dict[str, Any], with_teachers: bool) -> str:
         if share == 0:
             continue
         parts.append(f"{used} on {LOSS_KINDS[losses]}" + (f" (weight {share:g})" if with_teachers and share else ""))
-    for name in OWN_WEIGHTS:
-        if config.get(f"{name}_weight"):
-            parts.append(f"`{name}` of the student's auxiliary classifier (weight {config[f'{name}_weight']:g})")
+    for option, (name, what) in OWN_WEIGHTS.items():
+        if config.get(option):
+            parts.append(f"`{name}` {what} (weight {config[option]:g})")
     return f"- Losses: {', '.join(parts)}."
 
 

@@ -9,6 +9,7 @@ from kd_asr_slr.arguments import DistillationArguments, TeacherArguments
 from kd_asr_slr.command_line import as_dict
 from kd_asr_slr.losses.schedules import TemperatureSchedule
 from kd_asr_slr.losses.settings import LossSettings
+from kd_asr_slr.losses.table import LOSSES
 from kd_asr_slr.teachers.aggregation import AggregationSettings
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,12 @@ def loss_settings(training: DistillationArguments) -> LossSettings:
         auxiliary_ctc_weight=training.auxiliary_ctc_weight,
         auxiliary_kd_weight=training.auxiliary_kd_weight,
         auxiliary_temperature=training.auxiliary_temperature,
+        consistency_weight=training.consistency_weight,
+        blank_mass_weight=training.blank_mass_weight,
+        pseudo_label_weight=training.pseudo_label_weight,
+        pseudo_label_confidence=training.pseudo_label_confidence,
+        sequence_kd_weight=training.sequence_kd_weight,
+        sequence_confidence=training.sequence_confidence,
     )
     if settings.is_pure_kd:
         logger.warning("PURE KD: no label loss (beta is 0); the student learns nothing that its teachers do not say")
@@ -45,7 +52,8 @@ def loss_settings(training: DistillationArguments) -> LossSettings:
 def label_settings(settings: LossSettings) -> LossSettings:
     """The label losses of a run alone, at weight 1; CTC where the run has none."""
     labels = {"beta": 1.0, "hard_losses": settings.hard_losses or ("ctc",)}
-    others = ("alpha", "gamma", "auxiliary_ctc_weight", "auxiliary_kd_weight", "ctc_label_smoothing")
+    own = {loss.weight_option for loss in LOSSES.values() if loss.weight_option is not None}
+    others = {"alpha", "gamma", "ctc_label_smoothing", *own}
     return dataclasses.replace(settings, **labels, **dict.fromkeys(others, 0.0))
 
 
@@ -62,4 +70,6 @@ def aggregation_settings(teaching: TeacherArguments) -> AggregationSettings:
         generalist_weight=teaching.generalist_weight,
         weighting_temperature=teaching.weighting_temperature,
         gate_temperature=teaching.gate_temperature,
+        matching=teaching.teacher_matching,
+        min_teachers=teaching.min_teachers,
     )

@@ -30,14 +30,14 @@ class Scene:
 
     def student_leaves(self) -> dict[str, torch.Tensor]:
         """The student's tensors by name."""
-        names = ("logits", "decoder_logits", "auxiliary_logits")
+        names = ("logits", "decoder_logits", "auxiliary_logits", "other_view_logits")
         leaves = {name: getattr(self.output, name) for name in names}
         return leaves | {f"hidden_{layer}": state for layer, state in enumerate(self.output.hidden_states)}
 
 
 def build_loss(name: str, **options: Any) -> Loss:
     """A registered loss on the scene's vocabulary."""
-    settings = LossSettings(**({"layer_map": LAYER_MAP} | options))
+    settings = LossSettings(**({"layer_map": LAYER_MAP, "pseudo_label_confidence": 0.01} | options))
     return LOSSES[name](settings, LossContext(blank_id=BLANK, eos_id=EOS))
 
 
@@ -73,6 +73,7 @@ def make_scene(
         hidden_states=tuple(_leaf(student[f"hidden_{layer}"], dtype) for layer in (0, 1)),
         decoder_logits=_leaf(student["tokens"], dtype),
         auxiliary_logits=_leaf(student["auxiliary"], dtype),
+        other_view_logits=_leaf(student["other_view"], dtype),
         decoder_lengths=torch.tensor(decoder),
     )
     # The teacher's layers are crossed by LAYER_MAP.
@@ -103,6 +104,7 @@ def _side(seed: int, lengths: list[int], decoder: list[int], padding: int, fill:
         "hidden_0": (lengths, WIDTH),
         "hidden_1": (lengths, WIDTH),
         "auxiliary": (lengths, VOCABULARY),
+        "other_view": (lengths, VOCABULARY),
     }
     side = {}
     for number, (name, (sides, width)) in enumerate(sizes.items()):
@@ -156,6 +158,41 @@ def _ctc_kd(scene: Scene, temperature: float) -> list[float]:
     ]
 
 
+def _blank_mass(scene: Scene, temperature: float) -> list[float]:
+    """Two numbers a frame: the blank's probability at the temperature, and the rest."""
+
+    def split(row: np.ndarray) -> np.ndarray:
+        blank = softmax(row / temperature)[BLANK]
+        return np.array([blank, 1 - blank])
+
+    student, teacher = _numpy(scene.output.logits), _numpy(scene.signal.log_probs)
+    return [
+        temperature**2
+        * np.mean(
+            [np.sum(p * np.log(p / q)) for p, q in ((split(teacher[row, t]), split(student[row, t])) for t in range(n))]
+        )
+        for row, n in enumerate(LENGTHS)
+    ]
+
+
+def _pseudo_labels(scene: Scene, temperature: float) -> list[float]:
+    """Every frame is used; the temperature is not."""
+    student, teacher = _numpy(scene.output.logits), _numpy(scene.signal.log_probs)
+    return [
+        np.mean([-np.log(softmax(student[row, t])[teacher[row, t].argmax()]) for t in range(length)])
+        for row, length in enumerate(LENGTHS)
+    ]
+
+
+def _sequence_kd(scene: Scene, temperature: float) -> list[float]:
+    teacher = _numpy(scene.signal.log_probs)
+    heard = [
+        [symbol for symbol, _ in itertools.groupby(teacher[row, :length].argmax(-1).tolist()) if symbol != BLANK]
+        for row, length in enumerate(LENGTHS)
+    ]
+    return _mean_ctc(_numpy(scene.output.logits), heard)
+
+
 def _decoder_kd(scene: Scene, temperature: float) -> list[float]:
     student, teacher = _numpy(scene.output.decoder_logits), _numpy(scene.signal.decoder_log_probs)
     return [
@@ -198,10 +235,20 @@ def _auxiliary_kd(scene: Scene, temperature: float) -> list[float]:
     ]
 
 
-def _mean_ctc(logits: np.ndarray) -> list[float]:
+def _consistency(scene: Scene, temperature: float) -> list[float]:
+    """Summed over the frames and divided by the labels, as the CTC loss is, at temperature 1."""
+    logits = _numpy(scene.output.logits)
+    other = [[np.log(softmax(frame)) for frame in row] for row in _numpy(scene.output.other_view_logits)]
+    return [
+        sum(reference_kl(logits[row, t], other[row][t], 1.0) for t in range(length)) / len(LABELS[row])
+        for row, length in enumerate(LENGTHS)
+    ]
+
+
+def _mean_ctc(logits: np.ndarray, sequences: list[list[int]] = LABELS) -> list[float]:
     return [
         reference_ctc(np.log([softmax(frame) for frame in logits[row, :length]]), labels, BLANK) / len(labels)
-        for row, (length, labels) in enumerate(zip(LENGTHS, LABELS, strict=True))
+        for row, (length, labels) in enumerate(zip(LENGTHS, sequences, strict=True))
     ]
 
 
@@ -221,4 +268,8 @@ REFERENCES = {
     "cross_entropy": _cross_entropy,
     "auxiliary_ctc": _auxiliary_ctc,
     "auxiliary_kd": _auxiliary_kd,
+    "consistency": _consistency,
+    "blank_mass": _blank_mass,
+    "pseudo_labels": _pseudo_labels,
+    "sequence_kd": _sequence_kd,
 }

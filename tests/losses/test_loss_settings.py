@@ -55,6 +55,13 @@ def test_auxiliary_losses_have_weights_of_their_own() -> None:
     assert found == {"ctc": 1, "auxiliary_ctc": 1, "auxiliary_kd": 25}
 
 
+def test_soft_losses_with_weights_of_their_own_stand_beside_alpha() -> None:
+    own = {"blank_mass_weight": 0.5, "pseudo_label_weight": 0.2, "sequence_kd_weight": 0.1}
+    parts = {"blank_mass": 0.5, "pseudo_labels": 0.2, "sequence_kd": 0.1}
+    assert weights(**own) == {"ctc_kd": 0.7, "ctc": 0.3} | parts
+    assert weights(alpha=0, beta=0, **own) == parts
+
+
 @pytest.mark.parametrize(
     ("options", "pure", "teachers"),
     [
@@ -66,6 +73,8 @@ def test_auxiliary_losses_have_weights_of_their_own() -> None:
         ({"beta": 0, "auxiliary_ctc_weight": 1}, False, True),
         ({"alpha": 0, "beta": 0, "gamma": 1, "feature_losses": ["hidden"], "layer_map": {0: 0}}, True, True),
         ({"beta": 0.1, "hard_losses": []}, True, True),
+        ({"alpha": 0, "beta": 1, "blank_mass_weight": 1}, False, True),
+        ({"alpha": 0, "beta": 0, "sequence_kd_weight": 1}, True, True),
     ],
 )
 def test_pure_distillation_is_detected(options: dict[str, object], pure: bool, teachers: bool) -> None:
@@ -97,7 +106,11 @@ def test_pure_distillation_is_detected(options: dict[str, object], pure: bool, t
         ({"hard_losses": ["ctc", "ctc"]}, "expected each name once"),
         ({"hard_losses": ["ctc", "auxiliary_ctc"]}, "expected auxiliary_ctc_weight instead"),
         ({"soft_losses": ["auxiliary_kd"]}, "expected auxiliary_kd_weight instead"),
+        ({"soft_losses": ["ctc_kd", "blank_mass"]}, "expected blank_mass_weight instead"),
         ({"auxiliary_kd_weight": -1}, "auxiliary_kd_weight is -1"),
+        ({"pseudo_label_weight": math.nan}, "pseudo_label_weight is nan"),
+        ({"pseudo_label_confidence": 0}, "pseudo_label_confidence is 0"),
+        ({"sequence_confidence": 1.5}, "sequence_confidence is 1.5"),
         ({"auxiliary_temperature": 0}, "auxiliary_temperature is 0"),
         ({"soft_losses": []}, "soft_losses is empty"),
         ({"alpha": 0, "beta": 0}, "none of alpha, beta and gamma is above 0"),

@@ -47,7 +47,7 @@ def test_bad_options_are_named_all_at_once() -> None:
     message = str(error.value)
     assert "5 problems" in message
     assert "no option 'hiden_size', did you mean 'hidden_size'?" in message
-    assert "conv_kernel, conv_layers, dropout, front, hidden_size, normalise_classifier, num_layers" in message
+    assert "conv_kernel, conv_layers, dropout, front, hidden_size, intermediate_layer" in message
     assert "option 'num_layers' is '4' (str); expected int" in message
     assert "option 'stride' is True (bool); expected int" in message
     assert "'vocab_size' follows from the data" in message

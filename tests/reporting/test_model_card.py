@@ -52,6 +52,26 @@ def test_the_text_says_how_it_was_made(make_run):
     assert re.search(r"\| phoenix/Signer05 \| +27.19 \| +11.23 \| +3,000 \|", text)
 
 
+def test_a_transductive_run_says_so_loudly(make_run):
+    heard = {"utterances": 1200, "transductive": True}
+    text = write_model_card(make_run("heard", untranscribed=heard)).read_text()
+    assert "**TRANSDUCTIVE: in training this student heard recordings" in text
+    assert "- Recordings without text: 1,200; soft targets only." in text
+    others = write_model_card(make_run("others", untranscribed={**heard, "transductive": False})).read_text()
+    assert "TRANSDUCTIVE" not in others and "- Recordings without text: 1,200" in others
+    assert "without text" not in write_model_card(make_run("none")).read_text()
+
+
+def test_stages_and_curriculum_are_named(make_run, config):
+    stages = [{"epochs": 5, "freeze": ["encoder"], "learning_rate": 3e-4}, {"epochs": 35, "learning_rate": 2e-4}]
+    curriculum = {"curriculum": "sqrt", "curriculum_start": 0.3, "curriculum_epochs": 10}
+    results = make_run().read_results()
+    text = str(build_model_card(results, {**config, "stages": stages, **curriculum}))
+    assert "- Stages: 5 epochs at 0.0003 (encoder frozen), then 35 epochs at 0.0002." in text
+    assert "- Curriculum: `sqrt`, from the easiest 30 % of the utterances to all of them from epoch 10 on." in text
+    assert "Learning rate" not in text
+
+
 def test_the_lines_to_load_it_are_python(make_run):
     code = re.search(r"```python\n(.*?)```", write_model_card(make_run()).read_text(), re.DOTALL).group(1)
     assert len(code.strip().splitlines()) == 3

@@ -7,6 +7,7 @@ from typing import Any
 from transformers import MBartConfig, PreTrainedConfig
 
 from kd_asr_slr.errors import raise_all
+from kd_asr_slr.models.parts.configuration import intermediate_problems
 
 # Only what treats an utterance the same alone and in a padded batch: stacking counts the batch's padding as frames, and
 # instance and group norms average over it.
@@ -55,9 +56,15 @@ class NemoHybridConfig(PreTrainedConfig):
         decoder_ffn_dim: width of the decoder's feed-forward layers.
         max_target_positions: labels + 1 that the decoder has positions for.
         ctc_weight: share of the CTC loss in the loss on labels, the decoder's cross-entropy has the rest.
+        intermediate_layer: a second CTC classifier, with a LayerNorm of its own, after so many Conformer blocks:
+            `auxiliary_logits`, for the losses `auxiliary_ctc` and `auxiliary_kd`; 0: none.
 
     Raises:
         UserError: for values that no model can be built from, all of them at once.
+
+    Source:
+        Kim et al. 2024, "Guiding frame-level CTC alignments using self-knowledge distillation" (2406.07909), for the
+        intermediate classifier.
 
     Example:
         >>> NemoHybridConfig(vocab_size=32, encoder_layers=2, d_model=32).hop_length
@@ -104,6 +111,7 @@ class NemoHybridConfig(PreTrainedConfig):
     decoder_ffn_dim: int = 1024
     max_target_positions: int = 1024
     ctc_weight: float = 0.3
+    intermediate_layer: int = 0
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
@@ -196,7 +204,7 @@ def _size_problems(config: NemoHybridConfig) -> list[str]:
         problems.append(f"n_fft is {config.n_fft}, expected an even number of at least the window's samples")
     if config.hop_length < 1:
         problems.append(f"hop_seconds is {config.hop_seconds}, expected at least one sample")
-    return problems
+    return problems + intermediate_problems(config.intermediate_layer, "encoder_layers", config.encoder_layers)
 
 
 def _choice_problems(config: NemoHybridConfig) -> list[str]:

@@ -16,6 +16,7 @@ from kd_asr_slr.models.nemo_hybrid.configuration_nemo_hybrid import NemoHybridCo
 from kd_asr_slr.models.nemo_hybrid.decoder import AttentionDecoder
 from kd_asr_slr.models.nemo_hybrid.label_losses import decoder_label_loss, teacher_forcing
 from kd_asr_slr.models.nemo_hybrid.nemo_parts import build_encoder, build_preprocessor, constant_buffers, reset_module
+from kd_asr_slr.models.parts.classifier import build_intermediate
 from kd_asr_slr.models.parts.ctc_loss import ctc_label_loss
 from kd_asr_slr.outputs import HybridOutput
 
@@ -24,7 +25,8 @@ class NemoHybridForASR(PreTrainedModel):
     """A hybrid CTC + attention recogniser on waveforms.
 
     `preprocessor` (NeMo's log-mel front end, no parameters) -> `encoder` (NeMo's ConformerEncoder) -> `ctc_head`
-    (a linear layer) and `decoder` (a Transformer decoder with cross attention).
+    (a linear layer) and `decoder` (a Transformer decoder with cross attention). With `intermediate_layer` n a second
+    CTC classifier, `intermediate_head`, reads Conformer block n; generation and scoring do not use it.
 
     Args:
         config: sizes.
@@ -49,6 +51,8 @@ class NemoHybridForASR(PreTrainedModel):
         self.encoder = build_encoder(config)
         self.ctc_head = nn.Linear(config.d_model, config.vocab_size)
         self.decoder = AttentionDecoder(config.decoder_config())
+        if config.intermediate_layer:
+            self.intermediate_head = build_intermediate(config.d_model, nn.Linear(config.d_model, config.vocab_size))
         self._ddp_params_and_buffers_to_ignore = constant_buffers(self.preprocessor, self.encoder)
         self.post_init()
 
@@ -141,7 +145,8 @@ class NemoHybridForASR(PreTrainedModel):
         """
         if output_hidden_states is None:
             output_hidden_states = bool(self.config.output_hidden_states)
-        frames, lengths, layers = self.encode(input_values, attention_mask, output_hidden_states)
+        middle = self.config.intermediate_layer
+        frames, lengths, layers = self.encode(input_values, attention_mask, output_hidden_states or middle > 0)
         logits = self.ctc_head(frames)  # [B, T, V]
         loss, decoder_logits, decoder_lengths = None, None, None
         if labels is not None:
@@ -153,7 +158,8 @@ class NemoHybridForASR(PreTrainedModel):
             loss=loss,
             logits=logits,
             logit_lengths=lengths,
-            hidden_states=layers,
+            hidden_states=layers if output_hidden_states else None,
+            auxiliary_logits=self.intermediate_head(layers[middle - 1]) if middle else None,
             decoder_logits=decoder_logits,
             decoder_lengths=decoder_lengths,
         )

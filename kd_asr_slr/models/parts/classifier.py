@@ -1,4 +1,4 @@
-"""The classifier behind the bidirectional LSTM, and the auxiliary one on the convolutions."""
+"""The classifier behind the encoder, and the auxiliary one below its last layer."""
 
 from __future__ import annotations
 
@@ -34,3 +34,8 @@ class NormalisedLinear(nn.Linear):
 def build_classifier(width: int, classes: int, normalised: bool, scale: float) -> nn.Linear:
     """A linear classifier, with normalised classes or as usual."""
     return NormalisedLinear(width, classes, scale) if normalised else nn.Linear(width, classes)
+
+
+def build_intermediate(width: int, classifier: nn.Module) -> nn.Sequential:
+    """A classifier on a layer within the encoder: LayerNorm, since no later layer has brought its output to scale."""
+    return nn.Sequential(nn.LayerNorm(width), classifier)

@@ -30,6 +30,8 @@ class RecogniserConfig(PreTrainedConfig):
         auxiliary_classifier: a second CTC classifier, on the convolutions: `auxiliary_logits`, for the losses
             `auxiliary_ctc` and `auxiliary_kd`.
         shared_classifier: the second classifier is the first, weights and all.
+        intermediate_layer: a second CTC classifier, with a LayerNorm of its own, after so many bidirectional layers:
+            `auxiliary_logits`, for the same two losses (self-distillation inside the encoder); 0: none.
         normalise_classifier: the weights of every class are divided by their L2 norm, and there is no bias.
         classifier_scale: of the logits of a normalised classifier.
         vocab_size: V, labels and the blank.
@@ -40,7 +42,8 @@ class RecogniserConfig(PreTrainedConfig):
 
     Source:
         Min et al. 2021 (2104.02330) for the front and the auxiliary classifier; Hao et al. 2021 (ICCV) for the shared,
-        normalised one.
+        normalised one; Kim et al. 2024, "Guiding frame-level CTC alignments using self-knowledge distillation"
+        (2406.07909) for the intermediate one.
     """
 
     has_decoder = False
@@ -55,6 +58,7 @@ class RecogniserConfig(PreTrainedConfig):
     front: str | None = None
     auxiliary_classifier: bool = False
     shared_classifier: bool = False
+    intermediate_layer: int = 0
     normalise_classifier: bool = False
     classifier_scale: float = 1.0
     vocab_size: int = 32
@@ -127,6 +131,25 @@ class RecogniserConfig(PreTrainedConfig):
             found.append("auxiliary_classifier reads temporal convolutions, and there are none; set front: k5p2k5p2")
         if self.shared_classifier and not self.auxiliary_classifier:
             found.append("shared_classifier shares with the auxiliary one; set auxiliary_classifier: true")
+        if self.auxiliary_classifier and self.intermediate_layer:
+            found.append("auxiliary_classifier and intermediate_layer are both given; a network has one of the two")
+        found += intermediate_problems(self.intermediate_layer, "num_layers", self.num_layers)
         if not 0 < self.classifier_scale < math.inf:
             found.append(f"classifier_scale is {self.classifier_scale}; expected more than 0")
         return found
+
+
+def intermediate_problems(layer: int, option: str, layers: int) -> list[str]:
+    """Sentences about a classifier after so many of the encoder's layers; 0 stands for none.
+
+    Args:
+        layer: the layers below it.
+        option: the name of the option that says how many layers there are.
+        layers: its value.
+    """
+    if 0 <= layer < max(layers, 1):
+        return []
+    return [
+        f"intermediate_layer is {layer} and {option} is {layers}; expected 0 (none) to {max(layers, 1) - 1}, "
+        "the last layer has the main classifier"
+    ]

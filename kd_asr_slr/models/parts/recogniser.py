@@ -10,7 +10,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
 
-from kd_asr_slr.models.parts.classifier import build_classifier
+from kd_asr_slr.models.parts.classifier import build_classifier, build_intermediate
 from kd_asr_slr.models.parts.configuration import RecogniserConfig
 from kd_asr_slr.models.parts.ctc_loss import ctc_label_loss
 from kd_asr_slr.models.parts.frames import divide_up, input_lengths, reversal, silence
@@ -29,7 +29,7 @@ class CtcRecogniser(PreTrainedModel):
     `hidden_states[i]` [B, T', D] is the output of bidirectional layer i after its residual, i from 0: there are
     `num_layers` of them, the last is what the CTC head reads, and the embedded frames are not among them. Padding
     frames of logits and hidden states are finite and mean nothing. With `auxiliary_classifier` the output also has
-    `auxiliary_logits` [B, T', V], of the convolutions alone.
+    `auxiliary_logits` [B, T', V], of the convolutions alone; with `intermediate_layer` n those of the first n layers.
     """
 
     config: RecogniserConfig
@@ -47,6 +47,9 @@ class CtcRecogniser(PreTrainedModel):
         self.head = build_classifier(width, classes, normalised, scale)
         separate = config.auxiliary_classifier and not config.shared_classifier
         self.auxiliary_head = build_classifier(width, classes, normalised, scale) if separate else None
+        if config.intermediate_layer:
+            own = build_classifier(width, classes, normalised, scale)
+            self.auxiliary_head = build_intermediate(width, own)
 
     def embed(self, features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Frames [B, T, F], zeros in the padding, and their lengths [B]: [B, T, D], anything in the padding."""
@@ -76,7 +79,9 @@ class CtcRecogniser(PreTrainedModel):
         logits = self.head(states[-1])  # [B, T', V]
         loss = None if labels is None else ctc_label_loss(logits, lengths, labels, self.config.pad_token_id).mean()
         wanted = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
-        output = CTCOutput(loss, logits, lengths, tuple(states) if wanted else None, self._auxiliary_logits(hidden))
+        layer = self.config.intermediate_layer
+        auxiliary = self._auxiliary_logits(states[layer - 1] if layer else hidden)
+        output = CTCOutput(loss, logits, lengths, tuple(states) if wanted else None, auxiliary)
         return output if return_dict is not False else output.to_tuple()
 
     def output_lengths(self, input_lengths: torch.Tensor) -> torch.Tensor:
@@ -91,10 +96,10 @@ class CtcRecogniser(PreTrainedModel):
             states.append(hidden)
         return states
 
-    def _auxiliary_logits(self, convolved: torch.Tensor) -> torch.Tensor | None:
-        if not self.config.auxiliary_classifier:
+    def _auxiliary_logits(self, hidden: torch.Tensor) -> torch.Tensor | None:
+        if not (self.config.auxiliary_classifier or self.config.intermediate_layer):
             return None
-        return (self.head if self.auxiliary_head is None else self.auxiliary_head)(convolved)  # [B, T', V]
+        return (self.head if self.auxiliary_head is None else self.auxiliary_head)(hidden)  # [B, T', V]
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear | nn.Conv1d):

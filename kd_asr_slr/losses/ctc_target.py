@@ -1,0 +1,34 @@
+"""What the soft losses on CTC frames share: the combined teacher at the student's frames."""
+
+from __future__ import annotations
+
+import torch
+
+from kd_asr_slr.losses.base import Batch, Loss, LossContext
+from kd_asr_slr.losses.masking import speaking_mask
+from kd_asr_slr.losses.rates import RateMatcher
+from kd_asr_slr.losses.settings import LossSettings
+from kd_asr_slr.outputs import CTCOutput, TeacherSignal
+
+
+class FrameDistillation(Loss):
+    """A soft loss that compares teacher and student frame by frame.
+
+    Raises:
+        UserError: on call, where teacher and student lengths differ and `rate_matching` cannot match them.
+    """
+
+    kind = "soft"
+    head = "ctc"
+    needs = frozenset({"log_probs"})
+
+    def __init__(self, settings: LossSettings, context: LossContext) -> None:
+        super().__init__(settings, context)
+        self.rates = RateMatcher(settings, context)
+
+    @torch.no_grad()
+    def _target(self, output: CTCOutput, signal: TeacherSignal, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """The teachers' log-probabilities [B, T, V] at the student's rate, and their valid frames [B, T]."""
+        lengths = self.rates.lengths(signal, output.logit_lengths, batch)
+        teacher = self.rates.log_probs(signal, output.logits.shape[1])
+        return teacher, speaking_mask(lengths, signal.weight, teacher.shape[1])

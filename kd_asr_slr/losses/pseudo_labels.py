@@ -1,0 +1,58 @@
+"""Cross-entropy on what the teachers are sure of, frame by frame."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from kd_asr_slr.losses.base import Batch
+from kd_asr_slr.losses.ctc_target import FrameDistillation
+from kd_asr_slr.losses.masking import at_least_float32, mean_per_utterance
+from kd_asr_slr.outputs import CTCOutput, TeacherSignal
+
+
+class PseudoLabels(FrameDistillation):
+    """The student's cross-entropy on the combined teacher's best class, weighed by `pseudo_label_weight`.
+
+    loss_b = weight_b / |M_b| * sum over t in M_b of -log student[b, t, best class of teacher[b, t]]
+
+    with M_b the valid frames whose best class, blank included, has at least the probability `pseudo_label_confidence`
+    in the combined teacher. Both sides are at temperature 1: a hard label has no softness. An utterance without such a
+    frame gives 0.
+
+    Raises:
+        UserError: on call, where teacher and student lengths differ and `rate_matching` cannot match them.
+
+    Source:
+        Lee 2013, "Pseudo-Label" (ICML workshop), with the confidence threshold of Sohn et al. 2020, "FixMatch"
+        (2001.07685), section 2.
+
+    Example::
+
+        loss = PseudoLabels(LossSettings(pseudo_label_weight=0.5), LossContext(blank_id=0))
+        loss(output, signal, batch)  # [B]
+    """
+
+    name = "pseudo_labels"
+    weight_option = "pseudo_label_weight"
+
+    def __call__(
+        self, output: CTCOutput, signal: TeacherSignal | None, batch: Batch, temperature: float = 1.0
+    ) -> torch.Tensor:
+        teacher, valid = self._target(output, signal, batch)
+        best, used = self._confident(teacher, valid)
+        rows = used.nonzero(as_tuple=True)
+        values = F.cross_entropy(at_least_float32(output.logits[rows]), best[rows], reduction="none")  # [N]
+        return mean_per_utterance(values, rows, used) * signal.weight.to(values.dtype)
+
+    def diagnostics(self, output: CTCOutput, signal: TeacherSignal | None, batch: Batch) -> dict[str, float]:
+        """`pseudo_label_ratio`: frames that are used, of all frames for which a teacher speaks."""
+        teacher, valid = self._target(output, signal, batch)
+        total = int(valid.sum())
+        return {"pseudo_label_ratio": int(self._confident(teacher, valid)[1].sum()) / total if total else 0.0}
+
+    @torch.no_grad()
+    def _confident(self, teacher: torch.Tensor, valid: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The best class of every frame, and the valid frames that are sure enough of it: [B, T] each."""
+        scores, best = teacher.max(-1)
+        return best, valid & (scores.exp() >= self.settings.pseudo_label_confidence)
