@@ -9,22 +9,29 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from kd_asr_slr.processing.dataset import RecogniserDataset
+from kd_asr_slr.training.curriculum import CurriculumSampler
 
 RATES = {"eval_wer", "eval_wra", "valid_frame_ratio"}
 
 
 class EpochCallback(TrainerCallback):
-    """Tells the training dataset its epoch, so that augmentation differs between epochs and repeats after a resume."""
+    """Tells the training dataset its epoch, so that augmentation differs between epochs and repeats after a resume.
 
-    def __init__(self, dataset: RecogniserDataset) -> None:
-        self.dataset = dataset
+    Args:
+        dataset: what is trained on.
+        sampler: what draws from it, where that depends on the epoch too.
+    """
+
+    def __init__(self, dataset: RecogniserDataset, sampler: CurriculumSampler | None = None) -> None:
+        self._followers = [item for item in (dataset, sampler) if item is not None]
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Set the epoch that begins."""
         # A run that is taken up in the middle of epoch 1 starts at 1.5; whole epochs are exact in floating point.
-        self.dataset.set_epoch(int(state.epoch or 0))
+        for follower in self._followers:
+            follower.set_epoch(int(state.epoch or 0))
 
 
 class LogLineCallback(TrainerCallback):

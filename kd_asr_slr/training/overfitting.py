@@ -63,6 +63,8 @@ def without_regularisation(model: ModelArguments, training: DistillationArgument
     if model.model in MODELS and "dropout" in option_types(MODELS[model.model].config_class):
         model.model_options = {**as_dict(model.model_options), "dropout": 0.0}
     training.augmentation, training.augmentation_options = [], None
+    training.consistency_weight = 0.0
+    training.stages, training.freeze_modules, training.curriculum = [], [], "none"
     training.weight_decay = 0.0
     training.num_train_epochs = epochs
     training.gradient_accumulation_steps = 1

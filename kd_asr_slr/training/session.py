@@ -15,7 +15,7 @@ from datasets import DatasetDict
 from filelock import FileLock, Timeout
 from transformers import EarlyStoppingCallback, PreTrainedModel, PrinterCallback, TrainerState
 
-from kd_asr_slr.arguments import DataArguments, DistillationArguments
+from kd_asr_slr.arguments import DataArguments, DistillationArguments, TeacherArguments
 from kd_asr_slr.errors import UserError, raise_all
 from kd_asr_slr.losses.hidden import HiddenProjections, build_projections
 from kd_asr_slr.losses.settings import LossSettings
@@ -29,12 +29,15 @@ from kd_asr_slr.reporting.run_folder import RunFolder
 from kd_asr_slr.reporting.verdicts import verdict_of
 from kd_asr_slr.tool_arguments import ScoreArguments
 from kd_asr_slr.training.callbacks import EpochCallback, EpochCopyCallback, LogLineCallback
+from kd_asr_slr.training.curriculum import build_sampler
 from kd_asr_slr.training.data import corpus_name, evaluation_items, protocol_of, training_items, training_part
 from kd_asr_slr.training.evaluation import DevMetrics, build_decoding, predict, score_split, with_seen
 from kd_asr_slr.training.run_facts import cost_of, vocabulary_of
 from kd_asr_slr.training.settings import label_settings, loss_settings, temperature_schedule
+from kd_asr_slr.training.stages import FreezingCallback
 from kd_asr_slr.training.terminal import quiet_libraries
 from kd_asr_slr.training.trainer import DistillationTrainer
+from kd_asr_slr.training.training_data import ancestors_of, record_training_data
 from kd_asr_slr.training.untranscribed import describe_untranscribed, training_rows
 
 logger = logging.getLogger(__name__)
@@ -183,11 +186,13 @@ def build_trainer(
     data: DataArguments,
     training: DistillationArguments,
     teachers: Any = None,
+    teaching: TeacherArguments | None = None,
 ) -> DistillationTrainer:
     """The trainer of a run: datasets, losses, schedules, callbacks.
 
     Raises:
-        UserError: for anything wrong with the losses, the schedule, the labels or the augmentation.
+        UserError: for anything wrong with the losses, the schedule, the labels, the augmentation, the curriculum or
+            what is frozen.
     """
     views = getattr(teachers, "views", {})
     rows = training_rows(corpus, data, soft_targets=teachers is not None)
@@ -201,7 +206,10 @@ def build_trainer(
     probe = evaluation_items(rows.select([0]), processor, data, views=views)
     projections = projections_for(settings, student, teachers, lambda: collator([probe[0]]))
     known = {"blank_id": processor.blank_id, "eos_id": getattr(processor.tokenizer, "eos_id", None)}
-    callbacks = [EpochCallback(train_set), LogLineCallback()]
+    sampler = build_sampler(rows, teachers, teaching, processor, data, training)
+    callbacks = [EpochCallback(train_set, sampler), LogLineCallback()]
+    if training.stages or training.freeze_modules:
+        callbacks.append(FreezingCallback(student, training.declared_stages, training.freeze_modules))
     if training.early_stopping_patience:
         callbacks.append(EarlyStoppingCallback(training.early_stopping_patience, training.early_stopping_min_delta))
     trainer = DistillationTrainer(
@@ -220,6 +228,7 @@ def build_trainer(
         temperature=temperature_schedule(training),
         frame_seconds=frame_seconds,
         projections=projections,
+        sampler=sampler,
     )
     trainer.remove_callback(PrinterCallback)
     if training.checkpoint_every_epochs:
@@ -292,8 +301,11 @@ def finish(
             training=cost_of(trainer.state, session.resumed),
             vocabulary=vocabulary_of(processor),
             **described(trainer.teachers),
+            diagnostics=trainer.diagnostics or None,
             **(describe_untranscribed(corpus, data) if trainer.teachers is not None else {}),
         )
+        ancestors = ancestors_of(session.config, described(trainer.teachers)["teachers"])
+        record_training_data(folder.path, trainer.train_dataset.rows, data, ancestors)
         decode = build_decoding(ScoreArguments(), processor, model)
         texts = training_part(corpus, data, data.train_split)["text"]
         for split in (data.dev_split, data.test_split):

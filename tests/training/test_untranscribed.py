@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from datasets import Dataset, DatasetDict
 from tiny_runs import assemble, cache, do_run, largest_difference, weights
 
+from kd_asr_slr.arguments import DataArguments
 from kd_asr_slr.corpora.untranscribed import set_untranscribed
 from kd_asr_slr.errors import UserError
+from kd_asr_slr.losses.settings import LossSettings
+from kd_asr_slr.losses.table import build_losses
+from kd_asr_slr.outputs import HybridOutput, TeacherSignal
 from kd_asr_slr.training.data import load_data
-from kd_asr_slr.training.untranscribed import training_rows
+from kd_asr_slr.training.untranscribed import describe_untranscribed, training_rows
 
 
 def make_corpus() -> DatasetDict:
@@ -91,6 +97,29 @@ def test_a_batch_of_them_alone_has_no_labels(speech: Path, generalist: Path, tmp
     assert torch.isfinite(loss) and any(value.grad.any() for value in run.student.parameters())
 
 
+@pytest.mark.parametrize("labels", [torch.full((2, 3), -100), torch.empty(2, 0, dtype=torch.long)])
+def test_every_loss_that_reads_labels_is_zero_without_them(labels: torch.Tensor) -> None:
+    """On the graph, with a gradient of exactly zero: a batch of them alone still goes through backward."""
+    settings = LossSettings(alpha=1.0, beta=1.0, soft_losses=("decoder_kd",), hard_losses=("ctc", "cross_entropy"))
+    settings = dataclasses.replace(settings, auxiliary_ctc_weight=1.0)
+    logits, positions = torch.randn(2, 6, 5, requires_grad=True), torch.tensor([labels.shape[1] + 1] * 2)
+    decoder = torch.randn(2, labels.shape[1] + 1, 5, requires_grad=True)
+    output = HybridOutput(logits=logits, logit_lengths=torch.tensor([6, 4]), decoder_logits=decoder)
+    output.decoder_lengths, output.auxiliary_logits = positions, logits * 2
+    signal = TeacherSignal(
+        log_probs=torch.randn(2, 6, 5).log_softmax(-1), lengths=torch.tensor([6, 4]), vocabulary="v",
+        frame_seconds=0.02, weight=torch.ones(2), decoder_log_probs=torch.randn_like(decoder).log_softmax(-1),
+        decoder_lengths=positions,
+    )  # fmt: skip
+    losses = build_losses(settings, blank_id=0, eos_id=2)
+    assert {item.name for item in losses} == {"decoder_kd", "ctc", "cross_entropy", "auxiliary_ctc"}
+    for item in losses:
+        value = item.loss(output, signal, {"labels": labels, "ids": ["a", "b"]}, temperature=2.0)
+        assert value.tolist() == [0.0, 0.0], item.name
+        value.sum().backward(retain_graph=True)
+    assert not any(tensor.grad is not None and tensor.grad.any() for tensor in (logits, decoder))
+
+
 def test_live_and_cached_teachers_give_one_student(speech: Path, generalist: Path, tmp_path: Path) -> None:
     held_out = {"split_policy": "held_out_speaker", "held_out_speakers": [SPEAKER]}
     transductive = {"untranscribed_speakers": [SPEAKER], "untranscribed_split": "test"}
@@ -100,6 +129,7 @@ def test_live_and_cached_teachers_give_one_student(speech: Path, generalist: Pat
         "aggregation": "logprob_mean",
         "lr_scheduler_type": "linear",
     }
+    options |= {"held_out_as_teacher": True}  # whom the teacher has heard is not the question here
     options |= held_out | transductive | {"vocabulary": str(generalist), "cache_dtype": "float32"}
     live = do_run(output_dir=tmp_path / "live", **options)
     cache(tmp_path / "targets", output_dir=tmp_path / "cached", **options)
@@ -115,6 +145,41 @@ def test_without_teachers_they_are_left_out(speech: Path, tmp_path: Path) -> Non
     assert {row["speaker"].endswith(SPEAKER) for row in run.trainer.train_dataset.rows} == {False}
     corpus = load_data(run.data)
     assert len(training_rows(corpus, run.data)) > len(training_rows(corpus, run.data, soft_targets=False))
+
+
+def write_manifests(folder: Path, speech: Path, identity: str = "more-1") -> dict[str, Any]:
+    """A corpus of two speakers, and recordings of one of them beside it; both as options of a run."""
+    wav = sorted(speech.rglob("*.wav"))
+    rows = [("train-a", "train", "ann", "ONE"), ("dev-a", "dev", "ann", "ONE"), ("train-b", "train", "bob", "TWO")]
+    rows += [("heard", "untranscribed", "bob", "")]
+    lines = [
+        f"{name},{split},{speaker},{text},{path}" for (name, split, speaker, text), path in zip(rows, wav, strict=False)
+    ]
+    (folder / "corpus.csv").write_text("\n".join(["id,split,speaker,text,path", *lines]))
+    (folder / "more.jsonl").write_text(
+        json.dumps({"id": identity, "speaker": "bob", "path": str(wav[5]), "word": "SECRET", "text": "SECRET"})
+    )
+    options = {"corpus": "manifest", "corpus_name": "mine", "manifest": str(folder / "corpus.csv")}
+    return {**options, "untranscribed_manifest": str(folder / "more.jsonl")}
+
+
+def test_a_second_manifest_brings_recordings_without_text(speech: Path, tmp_path: Path) -> None:
+    options = write_manifests(tmp_path, speech)
+    held_out = {"split_policy": "held_out_speaker", "held_out_speakers": ["bob"]}
+    data = DataArguments(**options, **held_out)
+    corpus = load_data(data)
+    # A split policy moves what has a text: what the user calls untranscribed stays, also of a held-out speaker.
+    assert corpus["untranscribed"]["id"][:] == ["heard", "more-1"] and corpus["test"]["id"][:] == ["train-b"]
+    assert set(corpus["untranscribed"]["speaker"][:]) == {"mine/bob"}
+    assert "SECRET" not in json.dumps(corpus["untranscribed"][:])
+    rows = training_rows(corpus, data)
+    assert dict(zip(rows["id"], rows["text"], strict=True)) == {"train-a": "ONE", "heard": "", "more-1": ""}
+    assert describe_untranscribed(corpus, data) == {"untranscribed": {"utterances": 2, "transductive": True}}
+
+
+def test_ids_of_a_second_manifest_are_its_own(speech: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has 1 ids that the corpus has too, e.g. 'train-a'"):
+        load_data(DataArguments(**write_manifests(tmp_path, speech, identity="train-a")))
 
 
 def test_a_manifest_may_hold_recordings_without_text(speech: Path, tmp_path: Path) -> None:

@@ -87,7 +87,8 @@ def assemble(**options: Any) -> SimpleNamespace:
     run.processor = build_processor(run.model, run.data, run.corpus)
     run.student = build_student(run.model, run.processor, seed=run.training.seed)
     run.teachers = build_teachers(run.teaching, run.processor, run.corpus, run.data) if run.teaching else None
-    run.trainer = session.build_trainer(run.student, run.processor, run.corpus, run.data, run.training, run.teachers)
+    parts = (run.student, run.processor, run.corpus, run.data, run.training, run.teachers, run.teaching)
+    run.trainer = session.build_trainer(*parts)
     return run
 
 
