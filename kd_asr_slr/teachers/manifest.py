@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ class StoreManifest:
         count: its number of utterances.
         ids: sha256 over the ordered utterance ids.
         transcripts: sha256 over the ordered transcripts where the targets depend on them (a decoder is teacher-forced,
-            `gate` weighs by transcript loss), else None.
+            `gate` weighs by transcript loss, teachers are matched to utterances by their words), else None.
         teachers: name, weight fingerprint, features and precision of each teacher.
         generalist: the same of the generalist, or None.
         aggregation: how they were combined, with the settings that matter.
@@ -40,6 +40,7 @@ class StoreManifest:
         dtype: "float16" or "float32".
         shard_size: utterances a shard.
         media: fingerprint of the content of the corpus's files, in order; None where it was not taken.
+        format: name and options of the form of the distributions (see `teachers.formats`).
         schema: version of the store's layout.
     """
 
@@ -59,6 +60,7 @@ class StoreManifest:
     dtype: str = "float16"
     shard_size: int = 256
     media: str | None = None
+    format: dict[str, Any] = field(default_factory=lambda: {"name": "dense"})
     schema: int = SCHEMA
 
     @property
@@ -85,6 +87,7 @@ def manifest_of(
     shard_size: int = 256,
     hidden_layers: Sequence[int] = (),
     media: str | None = None,
+    target_format: Mapping[str, Any] | None = None,
 ) -> StoreManifest:
     """The manifest of what a pool of teachers says of a corpus.
 
@@ -97,13 +100,14 @@ def manifest_of(
         shard_size: utterances a shard.
         hidden_layers: teacher layers to store too.
         media: fingerprint of the content of the corpus's files.
+        target_format: name and options of the form of the distributions; default: dense.
 
     Raises:
         UserError: for a duplicate id, an empty corpus, an unknown dtype or hidden states that the pool cannot give.
     """
     _check(pool, ids, dtype, hidden_layers)
     contents = sorted(pool.provides - {"hidden_states"}) + [f"hidden_{layer}" for layer in sorted(hidden_layers)]
-    depends_on_text = "decoder_log_probs" in contents or pool.aggregation.scored
+    depends_on_text = "decoder_log_probs" in contents or pool.aggregation.scored or pool.matching is not None
     return StoreManifest(
         corpus=corpus,
         count=len(ids),
@@ -111,7 +115,7 @@ def manifest_of(
         transcripts=fingerprint_of_texts(transcripts) if depends_on_text else None,
         teachers=[_identity(teacher.describe()) for teacher in pool.teachers],
         generalist=_identity(pool.generalist.describe()) if pool.generalist is not None else None,
-        aggregation=pool.settings.describe(),
+        aggregation=pool.describe_aggregation(),
         vocabulary=pool.vocabulary,
         tokens=list(pool.tokens),
         blank_id=pool.blank_id,
@@ -121,6 +125,7 @@ def manifest_of(
         dtype=dtype,
         shard_size=shard_size,
         media=media,
+        format=dict(target_format or {"name": "dense"}),
     )
 
 
@@ -205,6 +210,7 @@ _PLAIN_FIELDS = {
     "frame_seconds": "seconds between frames",
     "contents": "contents",
     "dtype": "dtype",
+    "format": "form of the distributions",
     "media": "content of the corpus's files (fingerprint)",
     "shard_size": "shard size",
 }
