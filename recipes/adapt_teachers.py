@@ -11,12 +11,14 @@ from __future__ import annotations
 from kd_asr_slr.arguments import DataArguments, DistillationArguments, ModelArguments
 from kd_asr_slr.command_line import parse
 from kd_asr_slr.errors import run_recipe
+from kd_asr_slr.tool_arguments import AdaptationArguments
 
 
 def main() -> None:
     """Parse, adapt speaker by speaker, score everyone on everyone."""
-    data, model, training = parse([DataArguments, ModelArguments, DistillationArguments], description=__doc__)
-    training.alpha, training.beta, training.gamma = 0.0, 1.0, 0.0  # labels only
+    data, model, training, adaptation = parse(
+        [DataArguments, ModelArguments, DistillationArguments, AdaptationArguments], description=__doc__
+    )
 
     from accelerate import PartialState
 
@@ -24,14 +26,14 @@ def main() -> None:
     from kd_asr_slr.training.cross_scores import cross_scores, write_cross_scores
     from kd_asr_slr.training.data import load_data
 
-    teachers = adapt_teachers(data, model, training)
+    teachers = adapt_teachers(data, model, training, adaptation)
     if PartialState().is_main_process:
         corpus = load_data(data)
         folders = {"generalist": model.model, **{folder.name: folder for folder in teachers.values()}}
         scores = cross_scores(folders, corpus, data, training.per_device_eval_batch_size)
         own = {folder.name: speaker for speaker, folder in teachers.items()}
         print(write_cross_scores(training.output_dir, scores, own))
-        print(f"to distil from them: --teachers {training.output_dir}")
+        print(f"to distil from them, in the student's config:\nteachers: [{training.output_dir}]")
     PartialState().wait_for_everyone()
 
 

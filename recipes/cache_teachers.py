@@ -28,7 +28,7 @@ def main() -> None:
     session.announce(training)
     corpus = load_data(data)
     processor = build_processor(model, data, corpus)
-    pool = build_pool(teaching, processor, corpus, data.held_out_speakers)
+    pool = build_pool(teaching, processor, corpus, data.held_out_speakers, data)
     summary = cache_teachers(pool, teaching, processor, corpus, data, training)
     print(summary)
 

@@ -29,7 +29,7 @@ def main() -> None:
         processor = build_processor(model, data, corpus)
         student = build_student(model, processor, seed=training.seed)
         teachers = build_teachers(teaching, processor, corpus, data)
-        trainer = session.build_trainer(student, processor, corpus, data, training, teachers)
+        trainer = session.build_trainer(student, processor, corpus, data, training, teachers, teaching)
         preflight(trainer, processor, corpus, data, teaching)
         if training.preflight_only:
             print("preflight: nothing stands in the way of this run")

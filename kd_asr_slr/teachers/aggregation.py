@@ -13,7 +13,9 @@ from typing import Any, Protocol
 import torch
 
 from kd_asr_slr.errors import UserError
+from kd_asr_slr.teachers.matching import RULES, matched
 
+BLOCK_SIZE = {"cpu": 2**18, "cuda": 2**23}  # numbers that are normalised at a time
 UNKNOWN_SPEAKER_POLICIES = ("error", "generalist", "logprob_mean", "skip")
 
 
@@ -38,6 +40,9 @@ class AggregationSettings:
         weighting_temperature: `weighted` has shares softmax(-dev WER / this); WER as a fraction, so that at 0.1 WERs of
             0.10, 0.11 and 0.12 give 0.37, 0.33 and 0.30.
         gate_temperature: tau of `gate`, in nats a frame.
+        matching: which teachers are asked about an utterance, "all", "partial" or "strict" (see `matching.Matching`);
+            `route` and `best` ask one teacher, whatever it says.
+        min_teachers: of "partial".
     """
 
     name: str = "route"
@@ -45,6 +50,8 @@ class AggregationSettings:
     generalist_weight: float = 0.0
     weighting_temperature: float = 0.1
     gate_temperature: float = 0.1
+    matching: str = "all"
+    min_teachers: int = 1
 
     def problems(self) -> list[str]:
         """Sentences about values that cannot be used."""
@@ -56,6 +63,10 @@ class AggregationSettings:
             found.append(f"unknown_speaker is '{self.unknown_speaker}'; expected one of {allowed}")
         if not 0 <= self.generalist_weight <= 1:
             found.append(f"generalist_weight is {self.generalist_weight}; expected 0 to 1")
+        if self.matching not in RULES:
+            found.append(f"teacher_matching is '{self.matching}'; expected one of {', '.join(RULES)}")
+        if self.min_teachers < 1:
+            found.append(f"min_teachers is {self.min_teachers}; expected 1 or more")
         for name in ("weighting_temperature", "gate_temperature"):
             if not getattr(self, name) > 0:
                 found.append(f"{name} is {getattr(self, name)}; expected more than 0")
@@ -174,18 +185,30 @@ AGGREGATIONS: dict[str, Aggregation] = {
 }
 
 
-def share_out(teachers: Sequence[Speaking], speakers: Sequence[str], settings: AggregationSettings) -> Shares:
+def share_out(
+    teachers: Sequence[Speaking],
+    speakers: Sequence[str],
+    settings: AggregationSettings,
+    has: torch.Tensor | None = None,
+    needed: int = 0,
+) -> Shares:
     """The shares of the teachers and of the generalist for one batch.
 
     Args:
         teachers: the K specialists.
         speakers: the B speakers of the batch.
         settings: how they are combined.
+        has: [K, B], which teachers have which utterance; None asks all of them.
+        needed: teachers that must have an utterance; one that fewer have follows `unknown_speaker`, too.
 
     Raises:
         UserError: for an unknown speaker (policy "error") or a dev WER that is needed and missing.
     """
     specialists = AGGREGATIONS[settings.name].shares(teachers, speakers, settings)
+    if has is not None:
+        everyone, specialists = specialists, matched(specialists, has, needed)
+        if settings.unknown_speaker == "logprob_mean":
+            specialists = torch.where(specialists.sum(0) > 0, specialists, everyone)
     generalist = torch.full((len(speakers),), settings.generalist_weight, dtype=torch.float64)
     unknown = specialists.sum(0) == 0
     generalist[unknown] = 1.0 if settings.unknown_speaker == "generalist" else 0.0
@@ -257,6 +280,9 @@ class StreamingMean:
             log_weights: [R], logarithms of unnormalised weights, finite.
             rows: [R], the utterances it speaks for; None means all B of them.
         """
+        if self._mean is None and rows is None:  # the first of them is the mean so far
+            self._begin(logits, log_weights)
+            return
         self._make_room(logits)
         log_weights = log_weights.to(logits.device, torch.float32)
         before = self._log_total if rows is None else self._log_total[rows]
@@ -279,7 +305,12 @@ class StreamingMean:
         """[B, T, V], float32, normalised. The accumulator is handed over: do not add to it afterwards."""
         if self._mean is None:
             raise ValueError("no teacher was added")
-        return torch.log_softmax(self._mean, dim=-1) if self.mean == "log" else self._mean
+        return _normalised(self._mean) if self.mean == "log" else self._mean
+
+    def _begin(self, logits: torch.Tensor, log_weights: torch.Tensor) -> None:
+        scores = logits.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+        self._mean = scores if self.mean == "log" else scores.log_softmax(-1)
+        self._log_total = log_weights.to(logits.device, torch.float32).expand(self.batch_size).clone()
 
     def _blend(self, logits: torch.Tensor, fraction: torch.Tensor, rows: torch.Tensor | None) -> None:
         part = self._mean if rows is None else self._mean[rows]  # [R, T, V]; a copy where rows are given
@@ -302,3 +333,14 @@ class StreamingMean:
         elif frames > self._mean.shape[1]:  # another network pads the same utterances to more frames
             extra = frames - self._mean.shape[1]
             self._mean = torch.nn.functional.pad(self._mean, (0, 0, 0, extra), value=empty)
+
+
+def _normalised(scores: torch.Tensor) -> torch.Tensor:
+    """log-softmax of [B, T, V] in place, some rows at a time: there is no second [B, T, V]."""
+    rows = scores.flatten(0, 1)  # [B * T, V], the same memory
+    step = max(1, BLOCK_SIZE.get(rows.device.type, BLOCK_SIZE["cuda"]) // max(rows.shape[1], 1))
+    buffer = rows.new_empty(min(step, len(rows)), rows.shape[1])
+    for start in range(0, len(rows), step):
+        block = rows[start : start + step]
+        block.copy_(torch.log_softmax(block, dim=-1, out=buffer[: len(block)]))
+    return scores

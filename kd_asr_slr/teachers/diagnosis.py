@@ -55,6 +55,32 @@ def diagnose(pool: TeacherPool, batches: Iterable[dict[str, Any]]) -> dict[str, 
     return totals
 
 
+def transcript_loss(signal: TeacherSignal, labels: torch.Tensor, blank_id: int) -> tuple[float, int]:
+    """How badly a signal explains the transcripts.
+
+    Args:
+        signal: of a batch.
+        labels: [B, U], padded with -100.
+        blank_id: index of the blank.
+
+    Returns:
+        The CTC loss in nats, summed over the utterances that somebody speaks for and that are long enough for their
+        labels, and the number of these labels.
+    """
+    labels = labels.to(signal.log_probs.device)
+    counts = (labels >= 0).sum(-1)  # [B]
+    losses = torch.nn.functional.ctc_loss(
+        signal.log_probs.float().transpose(0, 1),  # [T, B, V]
+        labels.clamp(min=0),
+        signal.lengths,
+        counts,
+        blank=blank_id,
+        reduction="none",
+    )
+    scored = torch.isfinite(losses) & (counts > 0) & (signal.weight > 0)
+    return float(losses[scored].double().sum()), int(counts[scored].sum())
+
+
 def _add_agreement(totals: dict[str, float], pool: TeacherPool, batch: dict[str, Any], lengths: torch.Tensor) -> None:
     mean, choices = None, []
     for teacher in pool.everyone:

@@ -9,10 +9,11 @@ import torch
 
 from kd_asr_slr.errors import UserError, raise_all
 from kd_asr_slr.outputs import TeacherSignal
-from kd_asr_slr.teachers.aggregation import AGGREGATIONS, AggregationSettings, share_out
+from kd_asr_slr.teachers.aggregation import AGGREGATIONS, AggregationSettings, Shares, share_out
 from kd_asr_slr.teachers.combination import Combination
 from kd_asr_slr.teachers.fingerprints import vocabulary_difference
 from kd_asr_slr.teachers.frozen import FrozenTeacher
+from kd_asr_slr.teachers.matching import Matching
 
 
 class TeacherPool:
@@ -25,6 +26,7 @@ class TeacherPool:
         teachers: the K specialists (or generalists among equals).
         settings: how they are combined.
         generalist: a teacher that knows every speaker, for `generalist_weight` and the policy "generalist".
+        matching: which teachers have which utterance, where not every teacher is asked about every utterance.
 
     Raises:
         UserError: listing everything that keeps these teachers from becoming one target.
@@ -40,10 +42,12 @@ class TeacherPool:
         teachers: Sequence[FrozenTeacher],
         settings: AggregationSettings | None = None,
         generalist: FrozenTeacher | None = None,
+        matching: Matching | None = None,
     ) -> None:
         self.teachers = list(teachers)
         self.settings = settings or AggregationSettings()
         self.generalist = generalist
+        self.matching = matching
         raise_all(self.settings.problems() + self._roster_problems(), "the teachers")
         raise_all(self._agreement_problems(), "the teachers")
         share_out(self.teachers, (), self.settings)  # missing dev WERs come out now, not in the first batch
@@ -109,10 +113,36 @@ class TeacherPool:
             "kind": "live",
             "teachers": [teacher.describe() for teacher in self.teachers],
             "generalist": self.generalist.describe() if self.generalist is not None else None,
-            "aggregation": self.settings.describe(),
+            "aggregation": self.describe_aggregation(),
             "vocabulary": self.vocabulary,
             "frame_seconds": self.frame_seconds,
         }
+
+    def describe_aggregation(self) -> dict[str, Any]:
+        """How the teachers are combined, and how many of them speak for an utterance where not all do."""
+        described = self.settings.describe()
+        if self.matching is not None:  # the policy then decides what an utterance that too few have is taught
+            described |= {"unknown_speaker": self.settings.unknown_speaker, **self.matching.describe()}
+        return described
+
+    def shares(self, ids: Sequence[str], speakers: Sequence[str]) -> Shares:
+        """Who speaks how much for some utterances, before a gate refines it.
+
+        Raises:
+            UserError: for an unknown speaker, or an utterance that too few teachers have (policy "error").
+        """
+        if self.matching is None:
+            return share_out(self.teachers, speakers, self.settings)
+        short = self.matching.short(ids) if self.settings.unknown_speaker == "error" else []
+        if short:
+            raise UserError(self.matching.sentence(short))
+        return share_out(self.teachers, speakers, self.settings, self.matching.has(ids), self.matching.needed)
+
+    def teachers_per_utterance(self, ids: Sequence[str], speakers: Sequence[str]) -> float:
+        """Teachers that speak for an utterance, on average, the generalist included."""
+        shares = self.shares(ids, speakers)
+        heard = (shares.specialists > 0).sum(0) * (shares.generalist < 1) + (shares.generalist > 0)  # [N]
+        return float(heard.double().mean())
 
     @torch.no_grad()
     def signal(self, batch: dict[str, Any], hidden_layers: Sequence[int] = ()) -> TeacherSignal:
@@ -133,7 +163,7 @@ class TeacherPool:
                 expected="one teacher that speaks alone for each utterance",
                 fix="use aggregation route or best without a generalist share, or leave the feature losses out",
             )
-        shares = share_out(self.teachers, batch["speakers"], self.settings)
+        shares = self.shares(batch["ids"], batch["speakers"])
         combined = Combination(self, batch, hidden_layers)
         for k, teacher in enumerate(self.teachers):
             combined.listen(teacher, shares.specialists[k])
@@ -150,6 +180,8 @@ class TeacherPool:
             found.append(f"generalist_weight is {self.settings.generalist_weight} but there is no generalist")
         if self.settings.name == "route":
             found += self._route_problems()
+        if self.matching is not None and self.matching.needed > len(self.teachers):
+            found.append(f"min_teachers is {self.matching.needed} and there are {len(self.teachers)} teachers")
         return found
 
     def _route_problems(self) -> list[str]:

@@ -18,6 +18,7 @@ from kd_asr_slr.teachers.cache import write_cache
 from kd_asr_slr.teachers.pool import TeacherPool
 from kd_asr_slr.teachers.store import StoreWriter
 from kd_asr_slr.training.data import augmentation_of, evaluation_items
+from kd_asr_slr.training.matching import utterances_without_teachers
 from kd_asr_slr.training.teaching import manifest_for, speakers_without_teacher
 from kd_asr_slr.training.untranscribed import training_rows
 
@@ -51,7 +52,8 @@ def cache_teachers(
     check_for_cache(augmentation_of(training))
     state = PartialState()
     rows = training_rows(corpus, data)
-    raise_all(speakers_without_teacher(pool, rows["speaker"]), "the teachers")
+    problems = speakers_without_teacher(pool, rows["speaker"]) + utterances_without_teachers(pool, rows["id"])
+    raise_all(problems, "the teachers")
     items = evaluation_items(rows, processor, data, views=pool.views)
     collate = Collator(processor.input_name)
     with state.main_process_first():  # one process claims the folder

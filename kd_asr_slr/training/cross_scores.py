@@ -63,7 +63,7 @@ def write_cross_scores(folder: str | Path, scores: Mapping[str, Mapping[str, Rat
 
 
 def cross_table(scores: Mapping[str, Mapping[str, Rates]], own: Mapping[str, str]) -> str:
-    """Markdown: a row a teacher, a column a speaker, WER in per cent; own speakers in bold, the best foreign one named.
+    """Markdown: a row a teacher, a column a speaker, WER (WRA) in %; own speakers in bold, the best foreign one named.
 
     Example:
         >>> rates = {"dev": {"theo": {"fsdd/theo": {"wer": 0.1, "wra": 0.9}}}, "test": {"theo": {}}}
@@ -73,7 +73,9 @@ def cross_table(scores: Mapping[str, Mapping[str, Rates]], own: Mapping[str, str
     columns = [
         (split, who) for split in ("dev", "test") for who in sorted({w for r in scores[split].values() for w in r})
     ]
-    header = ["teacher", *(f"{who}, {split}" for split, who in columns)]
+    tuned = {who for split, who in columns if split == "dev"}
+    unheard = {who for _, who in columns if who not in tuned}
+    header = ["teacher", *(f"{who}, {split}{' (held out)' if who in unheard else ''}" for split, who in columns)]
     lines = []
     for teacher in scores["dev"]:
         cells = [_cell(scores[split][teacher].get(who), own.get(teacher) == who) for split, who in columns]
@@ -82,13 +84,14 @@ def cross_table(scores: Mapping[str, Mapping[str, Rates]], own: Mapping[str, str
     found = [
         line for who in sorted({who for split, who in columns if split == "test"}) if (line := _best(scores, own, who))
     ]
-    return table + "\nGreedy WER in %; a teacher's own speaker in bold.\n" + "".join(f"{line}\n" for line in found)
+    return table + "\nGreedy WER % (WRA %); a teacher's own speaker in bold.\n" + "".join(f"{line}\n" for line in found)
 
 
 def _cell(rates: dict[str, float] | None, is_own: bool) -> str:
     if rates is None:
         return "-"
-    return f"**{percent(rates['wer'])}**" if is_own else percent(rates["wer"])
+    shown = f"{percent(rates['wer'])} ({percent(rates['wra'])})"
+    return f"**{shown}**" if is_own else shown
 
 
 def _best(scores: Mapping[str, Mapping[str, Rates]], own: Mapping[str, str], who: str) -> str:

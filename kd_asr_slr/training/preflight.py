@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
-import math
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,28 +10,32 @@ from datasets import DatasetDict
 from tqdm import tqdm
 
 from kd_asr_slr.arguments import DataArguments, TeacherArguments
-from kd_asr_slr.decoding.greedy import collapse
 from kd_asr_slr.errors import UserError, raise_all
 from kd_asr_slr.processing.augmentation import check_for_cache
 from kd_asr_slr.processing.dataset import RecogniserDataset
 from kd_asr_slr.processing.feasibility import ctc_frames_needed
-from kd_asr_slr.teachers.batches import batch_to
 from kd_asr_slr.teachers.cached import CachedTeachers
-from kd_asr_slr.teachers.diagnosis import diagnose
 from kd_asr_slr.teachers.fingerprints import vocabulary_difference
-from kd_asr_slr.training.data import augmentation_of, evaluation_items, protocol_of, training_part
-from kd_asr_slr.training.evaluation import batches, prediction_of, rates
+from kd_asr_slr.training.data import augmentation_of
+from kd_asr_slr.training.matching import utterances_without_teachers
+from kd_asr_slr.training.preflight_teachers import check_combined_target, worse_teachers
 from kd_asr_slr.training.session import subsampling_of
-from kd_asr_slr.training.teaching import dev_wer_of, only_dev_speaker_of, speakers_without_teacher
+from kd_asr_slr.training.teaching import speakers_without_teacher
 from kd_asr_slr.training.trainer import DistillationTrainer
 
 logger = logging.getLogger(__name__)
 
 FRAME_RATE_TOLERANCE = 1e-6
-COLLAPSED_BLANK_RATIO = 0.999
 # What a student gives beside its logits, and the field of its configuration that says so.
-STUDENT_OUTPUTS = {"decoder_logits": "has_decoder", "auxiliary_logits": "auxiliary_classifier"}
-AUXILIARY_ADVICE = """set model_options {front: k5p2k5p2, auxiliary_classifier: true} (bilstm, i3d, mobilenet)"""
+STUDENT_OUTPUTS = {
+    "decoder_logits": ("has_decoder",),
+    "auxiliary_logits": ("auxiliary_classifier", "intermediate_layer"),
+}
+AUXILIARY_ADVICE = (
+    "set model_options {intermediate_layer: N} (bilstm, i3d, mobilenet, nemo_hybrid; N: half of the layers), "
+    "or {front: k5p2k5p2, auxiliary_classifier: true} (bilstm, i3d, mobilenet)"
+)
+TEACHER_ADVICE = "distil with teachers (recipes/distill.py), or set --{option} 0"
 
 
 def preflight(
@@ -62,7 +63,7 @@ def preflight(
     raise_all(problems, "preflight")
     with torch.random.fork_rng(devices=[]):  # every new loader draws from it
         if trainer.teachers is not None and trainer.args.preflight_batches:
-            check_combined_target(trainer, processor, corpus, data)
+            trainer.diagnostics = check_combined_target(trainer, processor, corpus, data, teaching)
         check_one_batch(trainer)
 
 
@@ -108,7 +109,10 @@ def teacher_problems(trainer: DistillationTrainer, processor: Any, teaching: Tea
     if isinstance(teachers, CachedTeachers):
         problems += _cache_problems(trainer)
     else:
-        problems += speakers_without_teacher(teachers, trainer.train_dataset.rows["speaker"])
+        rows = trainer.train_dataset.rows
+        problems += speakers_without_teacher(teachers, rows["speaker"]) + utterances_without_teachers(
+            teachers, rows["id"]
+        )
     return problems + worse_teachers(teaching, teachers)
 
 
@@ -121,13 +125,19 @@ def missing_needs(trainer: DistillationTrainer) -> list[str]:
     """Losses that need what the teachers, or the student, do not give."""
     given = set() if trainer.teachers is None else set(trainer.teachers.provides)
     config = trainer.model.config
-    given |= {output for output, option in STUDENT_OUTPUTS.items() if getattr(config, option, False)}
+    given |= {
+        output for output, options in STUDENT_OUTPUTS.items() if any(getattr(config, name, False) for name in options)
+    }
+    if any("other_view_logits" in item.loss.needs for item in trainer.losses) and trainer.train_dataset.two_views:
+        given.add("other_view_logits")
     problems = []
     for item in trainer.losses:
         absent = sorted(item.loss.needs - given)
         if absent:
             have = ", ".join(sorted(given)) or "none of it"
             advice = f"; {AUXILIARY_ADVICE}" if "auxiliary_logits" in absent else ""
+            if trainer.teachers is None and item.loss.kind == "soft" and item.loss.weight_option:
+                advice = f"; {TEACHER_ADVICE.format(option=item.loss.weight_option)}"
             problems.append(f"loss '{item.name}' needs {', '.join(absent)}; teachers and student give {have}{advice}")
     return problems
 
@@ -142,109 +152,6 @@ def _cache_problems(trainer: DistillationTrainer) -> list[str]:
     if absent:
         problems.append(f"{len(absent)} training utterances are not in the cached targets, e.g. '{absent[0]}'")
     return problems
-
-
-def worse_teachers(teaching: TeacherArguments, teachers: Any) -> list[str]:
-    """Teachers whose dev WER is worse than the baseline's on the same speakers: distilling from them cannot help.
-
-    Args:
-        teaching: names the baseline run, if there is one.
-        teachers: live or cached; the teachers of a cache are judged by their run folders, where these are still there.
-    """
-    if not teaching.baseline_run or teaching.allow_worse_teacher:
-        return []
-    if not (Path(teaching.baseline_run) / "results.json").is_file():
-        return [
-            f"the baseline run {teaching.baseline_run} has no results.json; train it first, or leave out --baseline_run"
-        ]
-    problems = []
-    for name, speaker, dev_wer in _judged(teachers):
-        baseline = dev_wer_of(teaching.baseline_run, speaker)
-        if baseline is not None and dev_wer is not None and dev_wer > baseline:
-            problems.append(
-                f"teacher {name} has {100 * dev_wer:.2f} % WER on dev and the student's baseline "
-                f"{teaching.baseline_run} {100 * baseline:.2f} %; a worse teacher cannot help: take a better one, "
-                f"distil from the baseline itself (self-distillation: --teachers {teaching.baseline_run}), "
-                "or go on with --allow_worse_teacher true"
-            )
-    return problems
-
-
-def _judged(teachers: Any) -> list[tuple[str, str | None, float | None]]:
-    """Name, speaker (where it is the teacher of one) and dev WER of every teacher."""
-    if isinstance(teachers, CachedTeachers):
-        names = [teacher["name"] for teacher in teachers.describe()["teachers"]]
-        return [(name, only_dev_speaker_of(name), dev_wer_of(name)) for name in names]
-    return [
-        (teacher.name, next(iter(teacher.speakers)) if len(teacher.speakers) == 1 else None, teacher.dev_wer)
-        for teacher in teachers.teachers
-    ]
-
-
-@torch.no_grad()
-def check_combined_target(
-    trainer: DistillationTrainer, processor: Any, corpus: DatasetDict, data: DataArguments
-) -> dict[str, float]:
-    """Decode what the teachers say together, greedily, on a few batches: of dev; cached ones of the training split.
-
-    A mean of teachers that do not know a speaker collapses to blanks; here that shows in seconds.
-
-    Raises:
-        UserError: if the combined target is blank nearly everywhere.
-    """
-    teachers = trainer.teachers
-    cached = isinstance(teachers, CachedTeachers)
-    if cached:
-        items = evaluation_items(training_part(corpus, data, data.train_split), processor, data)
-    else:
-        items = dev_items(trainer, processor, corpus, data)
-    found = batches(items, trainer.data_collator, trainer.args.eval_batch_size)
-    heard = list(itertools.islice(found, trainer.args.preflight_batches)) if len(items) else []
-    if not heard:
-        logger.info("the combined target is not decoded: no teacher may speak for anyone in dev")
-        return {}
-    numbers, predictions = {"frames": 0, "blanks": 0}, []
-    for batch in heard:
-        signal = teachers.signal(batch if cached else batch_to(batch, teachers.device))
-        for row, frames in enumerate((signal.lengths * (signal.weight > 0)).tolist()):
-            best = signal.log_probs[row, :frames].argmax(-1).cpu().numpy()
-            numbers["frames"] += frames
-            numbers["blanks"] += int((best == processor.blank_id).sum())
-            text = processor.decode_labels(collapse(best, processor.blank_id))
-            predictions.append(prediction_of(items.rows[len(predictions)], text))
-    numbers |= rates(predictions, protocol_of(data))
-    numbers["blank_ratio"] = numbers["blanks"] / max(numbers["frames"], 1)
-    if not cached:
-        numbers |= diagnose(teachers, heard)
-        logger.info("the teachers agree on %.1f %% of the frames", 100 * numbers["teacher_agreement"])
-    logger.info(
-        "combined target on %d %s utterances: WER %.1f %%, blank in %.1f %% of the frames",
-        len(predictions),
-        data.train_split if cached else data.dev_split,
-        100 * numbers["wer"],
-        100 * numbers["blank_ratio"],
-    )
-    if numbers["blank_ratio"] > COLLAPSED_BLANK_RATIO and not math.isclose(numbers["wer"], 0.0):
-        raise UserError(
-            f"the combined target has collapsed: blank in {100 * numbers['blank_ratio']:.1f} % of the frames, "
-            f"{100 * numbers['wer']:.1f} % WER when decoded on {data.train_split if cached else data.dev_split}",
-            expected="a target that says something",
-            fix="let each teacher speak for its own speaker (--aggregation route), or use teachers that know them all",
-        )
-    return numbers
-
-
-def dev_items(
-    trainer: DistillationTrainer, processor: Any, corpus: DatasetDict, data: DataArguments
-) -> RecogniserDataset:
-    """The dev split with the teachers' views of it, restricted to speakers that may be asked about."""
-    rows = trainer.eval_dataset.rows
-    pool = trainer.teachers
-    unknown = pool.unknown_speakers(rows["speaker"]) if pool.settings.name == "route" else []
-    if unknown and pool.settings.unknown_speaker == "error":
-        known = [index for index, speaker in enumerate(rows["speaker"]) if speaker not in set(unknown)]
-        rows = rows.select(known)
-    return evaluation_items(rows, processor, data, views=getattr(pool, "views", {}))
 
 
 def check_one_batch(trainer: DistillationTrainer) -> None:

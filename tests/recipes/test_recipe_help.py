@@ -9,12 +9,19 @@ import pytest
 from recipe_runs import done, run
 
 from kd_asr_slr.arguments import DataArguments, DistillationArguments, ModelArguments, TeacherArguments
-from kd_asr_slr.tool_arguments import LmArguments, OverfitArguments, PrepareArguments, ScoreArguments
+from kd_asr_slr.tool_arguments import (
+    AdaptationArguments,
+    LmArguments,
+    OverfitArguments,
+    PrepareArguments,
+    ScoreArguments,
+)
 
 TRAINING = (DataArguments, ModelArguments, DistillationArguments)
 CLASSES = {
     "train": TRAINING,
     "distill": (*TRAINING, TeacherArguments),
+    "adapt_teachers": (*TRAINING, AdaptationArguments),
     "cache_teachers": (*TRAINING, TeacherArguments),
     "score": (ScoreArguments,),
     "estimate_lm": (LmArguments,),

@@ -91,6 +91,7 @@ def test_held_out():
     config = {"held_out_speakers": ["theo"], "test_split": "eval"}
     assert held_out(config, {"split": "eval"}) and not held_out(config, {"split": "dev"})
     assert not held_out({"held_out_speakers": [], "test_split": "eval"}, {"split": "eval"})
+    assert not held_out({**config, "held_out_as_teacher": True}, {"split": "eval"})
 
 
 def test_the_advice_can_be_typed(repository: Path):

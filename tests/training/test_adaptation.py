@@ -82,8 +82,8 @@ def test_the_table_names_own_speakers_and_the_oracle() -> None:
     }
     lines = cross_table(scores, {"a": "c/a", "b": "c/b"}).splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    assert cells[0] == ["teacher", "c/a, dev", "c/b, dev", "c/x, test"]
-    assert cells[3] == ["a", "**10.00**", "40.00", "50.00"]
+    assert cells[0] == ["teacher", "c/a, dev", "c/b, dev", "c/x, test (held out)"]
+    assert cells[3] == ["a", "**10.00 (90.00)**", "40.00 (60.00)", "50.00 (50.00)"]
     assert lines[-1] == "Best foreign teacher of c/x (an oracle: chosen on the test): b, 40.00 % WER."
 
 
