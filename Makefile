@@ -1,5 +1,6 @@
 # make demo   install, then the whole job on built-in data: teachers -> student -> scores -> table (10 minutes on 2 cores)
 # make test   install, then lint and all tests, offline (8 minutes on 2 cores)
+# make bench  what distillation costs, as ratios, into benchmarks/results (20 minutes on 2 cores; QUICK=1 is shorter)
 
 PYTHON ?= python3
 VENV := .venv
@@ -17,7 +18,7 @@ LAUNCH := $(BIN)/accelerate launch --quiet --config_file accelerate_config.yaml
 DEMO := configs/demo
 SPEAKERS := s01 s02 s03 s04
 
-.PHONY: demo fsdd phoenix-synthetic install test test-fast lint format clean
+.PHONY: demo fsdd phoenix-synthetic install test test-fast lint format bench clean
 
 install: $(INSTALLED)
 
@@ -84,12 +85,12 @@ phoenix-synthetic: $(INSTALLED)
 	@$(BIN)/python recipes/compare.py $(SEEDED)/*-seed? --seeds
 
 lint: $(INSTALLED)
-	$(BIN)/ruff check kd_asr_slr recipes tests
-	$(BIN)/ruff format --check kd_asr_slr recipes tests
+	$(BIN)/ruff check kd_asr_slr recipes tests benchmarks
+	$(BIN)/ruff format --check kd_asr_slr recipes tests benchmarks
 
 format: $(INSTALLED)
-	$(BIN)/ruff check --fix kd_asr_slr recipes tests
-	$(BIN)/ruff format kd_asr_slr recipes tests
+	$(BIN)/ruff check --fix kd_asr_slr recipes tests benchmarks
+	$(BIN)/ruff format kd_asr_slr recipes tests benchmarks
 
 test-fast: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow" -n 2 --dist loadfile
@@ -97,5 +98,9 @@ test-fast: lint
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
+# Each benchmark shows its bars and writes benchmarks/results/NAME.json.
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/run.py $(if $(QUICK),--quick)
+
 clean:
-	rm -rf runs build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf runs build dist benchmarks/results *.egg-info .pytest_cache .ruff_cache

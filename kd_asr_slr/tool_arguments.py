@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from kd_asr_slr.arguments import at_least, one_of, option
 
+DECODERS = ("ctc", "greedy", "beam", "attention", "closed", "joint")
+
 
 @dataclass
 class ScoreArguments:
@@ -13,13 +15,22 @@ class ScoreArguments:
 
     run: str | None = option(None, "the run folder to score")
     split: str | None = option(None, "name of the split: test, dev, ...; default: the test split, with --tune dev")
-    decoder: str = option("greedy", "greedy, beam (pyctcdecode) or attention (models with a decoder)")
+    decoder: str = option(
+        "greedy",
+        "greedy or ctc (best path), beam (pyctcdecode), attention (models with a decoder), closed (one entry of a word "
+        "list an utterance), joint (the best of CTC and attention beams by both)",
+    )
+    word_list: str | None = option(
+        None, "closed: the entries, one a line; default: the run's words, for other labels its training texts"
+    )
+    closed_by: str = option("ctc", "closed: probability that an entry is scored by: ctc, attention or joint")
+    ctc_weight: float = option(0.3, "joint: weight of the CTC log-probability, the decoder's has the rest")
     protocol: str | None = option(None, "official-sclite, vac-python, slrt, raw, words; default: the run's")
     hypotheses: str | None = option(None, "score this ctm file instead of a run")
     references: str | None = option(None, "stm file that the hypotheses are scored against")
     output: str | None = option(None, "JSON file for the score of the hypotheses")
     batch_size: int = option(16, "utterances a forward pass")
-    beam_width: int | None = option(None, "hypotheses kept by the beam search; default: as tuned, else 10")
+    beam_width: int | None = option(None, "hypotheses kept by a beam search (beam, joint); default: as tuned, else 10")
     lm: str | None = option(None, "ARPA or KenLM file for the beam search, or none; default: as tuned, else none")
     lm_weight: float | None = option(None, "weight of the language model in the beam search; default: tuned, else 0.5")
     word_score: float | None = option(None, "added for every word in the beam search; default: as tuned, else 0")
@@ -27,20 +38,38 @@ class ScoreArguments:
     lm_weights: list[float] = option([0.0, 0.25, 0.5, 0.75, 1.0, 1.5], "tune: weights of the language model to try")
     word_scores: list[float] = option([0.0, 1.0, 2.0, 3.0, 4.0], "tune: word scores to try with each of them")
     tune_processes: int = option(1, "tune: processes that share the utterances")
-    max_length: int = option(64, "labels after which attention decoding stops")
+    max_length: int | None = option(
+        None, "labels an utterance at most; default: 64 for attention and joint, as many as there are for the others"
+    )
     manifest: str | None = option(None, "score another manifest instead of the run's own corpus")
     data_dir: str | None = option(None, "folder of that manifest's media")
     corpus_name: str | None = option(None, "namespace of that manifest's speakers")
 
     def problems(self) -> list[str]:
         """Sentences about values that cannot be used."""
-        found = one_of("decoder", self.decoder, ("greedy", "beam", "attention"))
-        found += self._file_problems()
+        found = one_of("decoder", self.decoder, DECODERS)
+        found += self._file_problems() + self._closed_problems()
         if self.lm and self.decoder != "beam" and not self.tune:
             found.append(f"lm is given but decoder '{self.decoder}' has no use for it; set --decoder beam")
-        given = [name for name in ("beam_width", "tune_processes") if getattr(self, name) is not None]
-        found += at_least(self, 1, "batch_size", "max_length", *given)
+        given = [name for name in ("beam_width", "tune_processes", "max_length") if getattr(self, name) is not None]
+        found += at_least(self, 1, "batch_size", *given)
         return found + (self._tuning_problems() if self.tune else [])
+
+    @property
+    def scored_as(self) -> str:
+        """The decoder's name in results: ctc is greedy, and closed says what scored, where that is not ctc alone."""
+        if self.decoder == "closed" and self.closed_by != "ctc":
+            return f"closed-{self.closed_by}"
+        return "greedy" if self.decoder == "ctc" else self.decoder
+
+    def _closed_problems(self) -> list[str]:
+        found = one_of("closed_by", self.closed_by, ("ctc", "attention", "joint"))
+        if self.decoder != "closed":
+            given = {"word_list": self.word_list, "closed_by": self.closed_by != "ctc"}
+            found += [f"{name} is given; set --decoder closed" for name, value in given.items() if value]
+        if not 0 <= self.ctc_weight <= 1:
+            found.append(f"ctc_weight is {self.ctc_weight}; expected 0 to 1")
+        return found
 
     def _file_problems(self) -> list[str]:
         """Either a run is scored, or hypotheses against references."""
@@ -59,8 +88,8 @@ class ScoreArguments:
         found = []
         if not self.lm or self.lm == "none":
             found.append("tune has nothing to weigh without a language model; set --lm FILE (recipes/estimate_lm.py)")
-        if self.decoder == "attention":
-            found.append("tune is about the beam search; leave out --decoder attention")
+        if self.decoder in ("attention", "closed", "joint"):
+            found.append(f"tune is about the beam search; leave out --decoder {self.decoder}")
         if self.manifest:
             found.append("tune works on the run's own dev split; leave out --manifest")
         for one, several in (("lm_weight", "lm_weights"), ("word_score", "word_scores")):
@@ -70,6 +99,22 @@ class ScoreArguments:
                 found.append(f"{several} is empty; expected at least one number")
         negative = [weight for weight in self.lm_weights if not 0 <= weight < float("inf")]
         return found + [f"lm_weights has {weight}; expected 0 or more" for weight in negative]
+
+
+@dataclass
+class AdaptationArguments:
+    """How speaker teachers are adapted from their generalist."""
+
+    generalist_tie: float = option(
+        0.0, "weight of the generalist's soft targets while adapting (ctc_kd), labels have the rest; 0: labels only"
+    )
+    held_out_as_teacher: bool = option(False, "debug run: adapt a teacher of the held-out speakers, too")
+
+    def problems(self) -> list[str]:
+        """Sentences about values that cannot be used."""
+        if 0 <= self.generalist_tie <= 1:
+            return []
+        return [f"generalist_tie is {self.generalist_tie}; expected 0 to 1"]
 
 
 @dataclass

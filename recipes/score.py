@@ -2,6 +2,7 @@
 
 accelerate launch --quiet recipes/score.py --run runs/fsdd/student --decoder beam --split test
 accelerate launch --quiet recipes/score.py --run runs/fsdd/student --lm lm.arpa --tune true
+accelerate launch --quiet recipes/score.py --run runs/fsdd/student --decoder closed --word_list words.txt
 python recipes/score.py --hypotheses dev.ctm --references dev.stm --protocol official-sclite
 """
 
@@ -30,6 +31,7 @@ def main() -> None:
     from kd_asr_slr.reporting.verdicts import verdict_of
     from kd_asr_slr.training.data import corpus_name, evaluation_items, load_data, scored_corpus, training_part
     from kd_asr_slr.training.evaluation import build_decoding, predict, score_split, with_seen
+    from kd_asr_slr.training.hybrid_decoding import words_of
     from kd_asr_slr.training.terminal import quiet_libraries
     from kd_asr_slr.training.tuning import search_of, settle, tune, with_weights, write_decoding
 
@@ -40,8 +42,11 @@ def main() -> None:
     results = run.read_results()
     processor = load_processor(score.run)
     model = load_model(score.run)
-    decode = None if score.tune else build_decoding(score, processor, model)
     corpus = load_data(data, [score.split])
+    known = not score.manifest and data.train_split in corpus
+    heard = training_part(corpus, data, data.train_split)["text"] if known else []
+    words = words_of(score, processor, data, heard) if score.decoder == "closed" else None
+    decode = None if score.tune else build_decoding(score, processor, model, words)
     items = evaluation_items(training_part(corpus, data, score.split), processor, data)
     if score.tune:
         tuned = tune(model, processor, items, score)
@@ -49,15 +54,15 @@ def main() -> None:
         score, predictions, weights = with_weights(score, tuned), tuned.predictions, tuned.describe()
     else:
         predictions = predict(model, items, Collator(processor.input_name), decode, score.batch_size)
-    if not score.manifest and data.train_split in corpus:
-        predictions = with_seen(predictions, training_part(corpus, data, data.train_split)["text"])
+    if known:
+        predictions = with_seen(predictions, heard)
     split = f"{score.split}-of-{corpus_name(data)}" if score.manifest else score.split  # never over the run's own
-    entry = score_split(run, predictions, split, score.decoder, score.lm, score.protocol, search_of(score))
+    entry = score_split(run, predictions, split, score.scored_as, score.lm, score.protocol, search_of(score))
     write_model_card(run)
     if weights:
         print(weights)
     print(
-        f"{results['name']}  {split}  {score.decoder}  WER {100 * entry['wer']:.2f} %  "
+        f"{results['name']}  {split}  {score.scored_as}  WER {100 * entry['wer']:.2f} %  "
         f"WRA {100 * entry['wra']:.2f} %  S {entry['substitutions']}  D {entry['deletions']}  I {entry['insertions']}  "
         f"of {entry['reference_tokens']} in {entry['utterances']} utterances"
     )

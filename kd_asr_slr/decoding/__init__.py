@@ -4,6 +4,7 @@
 |---|---|
 | `greedy` | best path: collapse repeats, drop blanks |
 | `prefix_beam` | plain CTC prefix beam search over any token set, without a language model |
+| `closed` | the CTC probability of every sequence of a closed list, in one pass |
 | `beam` | beam search through pyctcdecode, with a KenLM n-gram when there is one |
 | `ngram_scorer` | the n-gram's part in that search, and how much of the vocabulary it covers |
 | `grid` | the same search under many weights, in one process or several |

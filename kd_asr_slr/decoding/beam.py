@@ -25,7 +25,7 @@ from kd_asr_slr.decoding.ngram_scorer import (
     prefixes_of,
     read_unigrams,
 )
-from kd_asr_slr.decoding.spelling import WORD_START, checked_pieces, spelling_of
+from kd_asr_slr.decoding.spelling import LONE_START, WORD_START, checked_pieces, clean, spelling_of
 from kd_asr_slr.errors import raise_all
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ DEFAULT_TOKEN_MIN_LOGP = -5.0
 
 # Tokens that stand for no text: a search never outputs them.
 SPECIAL_TOKENS = frozenset({"<s>", "</s>", "<pad>", "<unk>", "[PAD]", "[UNK]"})
+_MARKS = WORD_START + LONE_START
 MIN_LOGP = float(np.log(1e-15))  # pyctcdecode's own floor
 
 
@@ -87,9 +88,12 @@ class BeamOptions:
 
 
 class BeamHypothesis(NamedTuple):
-    """The best hypothesis: token indices (blanks dropped), its text, and CTC + language model score (natural log)."""
+    """The best hypothesis: token indices (blanks dropped), its text, and CTC + language model score (natural log).
 
-    token_ids: list[int]
+    The search over pieces sums over all sequences of them that spell one text, so there `token_ids` is None.
+    """
+
+    token_ids: list[int] | None
     text: str
     score: float
 
@@ -100,8 +104,8 @@ class BeamDecoder:
     Args:
         tokens: the vocabulary in the order of the model's outputs, blank and special tokens included.
         blank_id: index of the blank.
-        kind: "words" (every token is a whole word or gloss) or "characters" (" " or "|" separates words; without
-            either the whole utterance is one word).
+        kind: "words" (every token is a whole word or gloss), "characters" (" " or "|" separates words; without
+            either the whole utterance is one word) or "pieces" (of words; SentencePiece's "▁" begins a word).
         lm_path: an ARPA or KenLM binary file over words, or None.
         options: weights and pruning.
         special_tokens: tokens that are never output; their probability is given to the others in proportion.
@@ -163,7 +167,7 @@ class BeamDecoder:
         """
         matrix = check_log_probs(log_probs, self._size)[:, self._columns]  # [T, V] -> [T, V without specials]
         if not len(matrix):
-            return BeamHypothesis([], "", 0.0)
+            return BeamHypothesis(None if self._spelling.split is None else [], "", 0.0)
         text, _, _, _, score = self._search.decode_beams(
             np.maximum(matrix, MIN_LOGP),  # a frame may have no mass outside the special tokens
             beam_width=self.options.beam_width,
@@ -171,7 +175,9 @@ class BeamDecoder:
             token_min_logp=self.options.token_min_logp,
             prune_history=self.options.prune_history,
         )[0]
-        return BeamHypothesis([self._ids[piece] for piece in self._spelling.split(text)], text, float(score))
+        split = self._spelling.split
+        ids = None if split is None else [self._ids[piece] for piece in split(text)]
+        return BeamHypothesis(ids, clean(text), float(score))
 
     def decode_batch(self, log_probs: ArrayLike, lengths: ArrayLike) -> list[BeamHypothesis]:
         """Decode a padded batch.
@@ -186,13 +192,14 @@ class BeamDecoder:
     def _load_scorer(self, path: Path) -> NgramScorer:
         """Load the language model, compare its vocabulary with the decoder's, and wrap it for the search."""
         model = load_kenlm(path)
-        if self._spelling.starts_words:
+        if self._spelling.whole_words:
             labels = [piece.removeprefix(WORD_START) for piece in self._ids]
             self.lm_warning = check_word_coverage(labels, model, path)
             # A label is a finished word at once: only whole words count as beginnings.
             known = frozenset(label for label in labels if label in model)
         else:
-            known, self.lm_warning = _spelled_words(self._ids, path)
+            pieces = {piece.strip(_MARKS) for piece in self._ids} if self._spelling.starts_words else self._ids
+            known, self.lm_warning = _spelled_words(pieces, path)
         if self.lm_warning:
             logger.warning("%s", self.lm_warning)
         return NgramScorer(model, known, self.options.lm_weight, self.options.word_score, self.options.oov_offset)

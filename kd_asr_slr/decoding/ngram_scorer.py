@@ -15,6 +15,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kd_asr_slr.decoding.spelling import clean
 from kd_asr_slr.errors import UserError
 
 if TYPE_CHECKING:
@@ -70,13 +71,14 @@ class NgramScorer:
 
     def score_partial_token(self, partial_token: str) -> float:
         """Return the penalty that an unfinished word cannot escape any more: 0, or that of an unknown word."""
-        if self._known_prefixes is None or partial_token in self._known_prefixes:
+        part = clean(partial_token)
+        if not part or self._known_prefixes is None or part in self._known_prefixes:
             return 0.0
         return self._scale * self._oov_offset
 
     def score(self, prev_state: kenlm.State, word: str, is_last_word: bool = False) -> tuple[float, kenlm.State]:
         """Score a finished word after `prev_state`; an empty word adds nothing but, at the end, the sentence end."""
-        state, log10_prob = prev_state, 0.0
+        word, state, log10_prob = clean(word), prev_state, 0.0
         if word:
             state = _new_state()
             log10_prob = self._model.BaseScore(prev_state, word, state)

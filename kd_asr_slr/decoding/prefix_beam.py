@@ -41,7 +41,10 @@ class _Mass:
 
 
 def prefix_beam_search(
-    log_probs: ArrayLike, blank: int, beam_width: int | None = DEFAULT_BEAM_WIDTH
+    log_probs: ArrayLike,
+    blank: int,
+    beam_width: int | None = DEFAULT_BEAM_WIDTH,
+    token_min_logp: float = IMPOSSIBLE,
 ) -> list[ScoredLabels]:
     """Search the most probable label sequences, best first.
 
@@ -52,6 +55,7 @@ def prefix_beam_search(
         log_probs: natural log-probabilities [T, V].
         blank: index of the blank.
         beam_width: prefixes kept after each frame, or None for all.
+        token_min_logp: tokens below this log-probability begin no new label in a frame; by default none is left out.
 
     Raises:
         ValueError: if the input is not a matrix of log-probabilities, the blank is not in it, or the width is below 1.
@@ -71,7 +75,7 @@ def prefix_beam_search(
         raise ValueError(f"beam width {beam_width}; expected 1 or more")
     beam: list[tuple[Prefix, _Mass]] = [((), _Mass(blank=0.0))]
     for frame in matrix.tolist():
-        beam = _best(_extend(beam, frame, blank), beam_width)
+        beam = _best(_extend(beam, frame, blank, token_min_logp), beam_width)
     return [ScoredLabels(list(prefix), mass.total) for prefix, mass in beam]
 
 
@@ -80,9 +84,12 @@ def prefix_beam_decode(log_probs: ArrayLike, blank: int, beam_width: int | None 
     return prefix_beam_search(log_probs, blank, beam_width)[0].token_ids
 
 
-def _extend(beam: list[tuple[Prefix, _Mass]], frame: list[float], blank: int) -> dict[Prefix, _Mass]:
+def _extend(
+    beam: list[tuple[Prefix, _Mass]], frame: list[float], blank: int, token_min_logp: float
+) -> dict[Prefix, _Mass]:
     """Move every prefix over one frame [V], merging the paths that lead to the same prefix."""
-    possible = [(token, score) for token, score in enumerate(frame) if score > IMPOSSIBLE and token != blank]
+    worth = [(token, score) for token, score in enumerate(frame) if score >= token_min_logp and token != blank]
+    possible = [(token, score) for token, score in worth if score > IMPOSSIBLE]
     following: dict[Prefix, _Mass] = {}
     for prefix, mass in beam:
         total = mass.total

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from kd_asr_slr.errors import UserError, raise_all
 
 WORD_START = "▁"  # pyctcdecode's mark of a piece that begins a word
+# pyctcdecode takes a lone "▁" for the end of a word and breaks words at random behind it, so that piece gets company:
+# a character of Unicode's private use, gone again from every text.
+LONE_START = "\ue000"
 WORD_DELIMITERS = (" ", "|")  # of characters; the first one that is in the vocabulary counts
 
 Tokens = Mapping[int, str]
@@ -23,16 +26,18 @@ class Spelling:
     """One kind of tokens.
 
     Args:
-        starts_words: every token is a whole word.
+        starts_words: pieces that begin a word are marked; otherwise a space separates words.
+        whole_words: every token is a whole word.
         problem: what is wrong with a token of this kind, or None.
         pieces: tokens by index -> pieces by index.
-        split: decoded text -> the pieces it is made of.
+        split: decoded text -> the pieces it is made of; None where several sequences of pieces spell one text.
     """
 
     starts_words: bool
+    whole_words: bool
     problem: Callable[[str], str | None]
     pieces: Callable[[Tokens], dict[int, str]]
-    split: Callable[[str], list[str]]
+    split: Callable[[str], list[str]] | None
 
 
 def spelling_of(kind: str) -> Spelling:
@@ -90,6 +95,14 @@ def _character_problem(token: str) -> str | None:
     return None
 
 
+def _piece_problem(token: str) -> str | None:
+    if token.split() != [token]:
+        return "expected a piece without white space"
+    if WORD_START in token[1:]:
+        return f"expected '{WORD_START}' at the beginning of a piece only"
+    return None
+
+
 def _word_pieces(tokens: Tokens) -> dict[int, str]:
     # Without the mark pyctcdecode would glue whole words together.
     return {index: WORD_START + token for index, token in tokens.items()}
@@ -100,11 +113,21 @@ def _character_pieces(tokens: Tokens) -> dict[int, str]:
     return {index: " " if token == delimiter else token for index, token in tokens.items()}
 
 
+def _marked_pieces(tokens: Tokens) -> dict[int, str]:
+    return {index: token + LONE_START if token == WORD_START else token for index, token in tokens.items()}
+
+
+def clean(text: str) -> str:
+    """A text of the search without the mark of the lone "▁"."""
+    return text if LONE_START not in text else " ".join(text.replace(LONE_START, "").split())
+
+
 def _split_words(text: str) -> list[str]:
     return [WORD_START + word for word in text.split()]
 
 
 SPELLINGS: dict[str, Spelling] = {
-    "words": Spelling(True, _word_problem, _word_pieces, _split_words),
-    "characters": Spelling(False, _character_problem, _character_pieces, list),
+    "words": Spelling(True, True, _word_problem, _word_pieces, _split_words),
+    "characters": Spelling(False, False, _character_problem, _character_pieces, list),
+    "pieces": Spelling(True, False, _piece_problem, _marked_pieces, None),
 }

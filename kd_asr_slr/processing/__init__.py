@@ -4,6 +4,7 @@
 |---|---|
 | `auto` | `load_processor`; importing it registers the processors with transformers' Auto classes |
 | `tokenization` | `LabelTokenizer`, `fingerprint_of`, `token_list` |
+| `pieces`, `piece_training` | `PieceTokenizer`: pieces of words, trained on the texts or given |
 | `speech`, `sign` | `SpeechProcessor`, `SignProcessor` and their feature extractors |
 | `layouts`, `face_mesh` | which points a frame holds; subsets of 79 and 118 points; who mirrors whom |
 | `landmarks` | missing points, gaps, normalisation, differences |

@@ -9,8 +9,11 @@ from transformers import AutoProcessor
 from kd_asr_slr.errors import UserError
 from kd_asr_slr.processing.base import RecogniserProcessor
 from kd_asr_slr.processing.foreign import ForeignProcessor, wrap_processor
+from kd_asr_slr.processing.pieces import PieceTokenizer
 from kd_asr_slr.processing.sign import SignFeatureExtractor, SignProcessor
 from kd_asr_slr.processing.speech import SpeechFeatureExtractor, SpeechProcessor
+
+__all__ = ["PROCESSORS", "PieceTokenizer", "load_processor"]
 
 # modality -> (feature extractor, processor)
 PROCESSORS: dict[str, tuple[type, type[RecogniserProcessor]]] = {

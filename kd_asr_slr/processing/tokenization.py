@@ -101,6 +101,7 @@ class LabelTokenizer(PreTrainedTokenizer):
 
     vocab_files_names = {"vocab_file": "vocab.json"}
     model_input_names = ["input_ids", "attention_mask"]
+    kinds: tuple[str, ...] = KINDS
 
     def __init__(
         self,
@@ -112,8 +113,8 @@ class LabelTokenizer(PreTrainedTokenizer):
         eos_token: str | None = None,
         **kwargs: object,
     ) -> None:
-        if kind not in KINDS:
-            raise UserError(f"unknown kind of labels '{kind}'", f"one of {', '.join(KINDS)}")
+        if kind not in self.kinds:
+            raise UserError(f"unknown kind of labels '{kind}'", f"one of {', '.join(self.kinds)}")
         if token_sequence is None:
             token_sequence = _read_vocabulary(vocab_file)
         specials = [str(token) for token in (pad_token, bos_token, eos_token) if token is not None]

@@ -12,7 +12,6 @@ from transformers import EvalPrediction, PreTrainedModel
 
 from kd_asr_slr.decoding.beam import BeamDecoder, BeamOptions
 from kd_asr_slr.decoding.greedy import collapse
-from kd_asr_slr.errors import UserError
 from kd_asr_slr.models.forward import run_ctc
 from kd_asr_slr.outputs import CTCOutput
 from kd_asr_slr.processing.collator import Collator
@@ -23,6 +22,7 @@ from kd_asr_slr.scoring.protocols import get_protocol
 from kd_asr_slr.scoring.rates import wer, wra
 from kd_asr_slr.scoring.score import count_rows, score_predictions
 from kd_asr_slr.tool_arguments import ScoreArguments
+from kd_asr_slr.training.hybrid_decoding import closed_decoding, joint_decoding, longest_target, need_decoder
 from kd_asr_slr.training.trainer import IGNORED, best_labels
 
 # Columns of the corpus that predictions carry along, for rates by group and for intervals.
@@ -31,11 +31,11 @@ CARRIED = ("utterance", "band", "category", "block", "microphone", "intelligibil
 Decode = Callable[[PreTrainedModel, dict[str, Any], CTCOutput], list[str]]
 
 
-def greedy_decoding(processor: Any) -> Decode:
-    """Best label of every frame, repeats collapsed, blanks dropped."""
+def greedy_decoding(processor: Any, longest: int | None = None) -> Decode:
+    """Best label of every frame, repeats collapsed, blanks dropped; no more than the first `longest` labels."""
 
     def decode(model: PreTrainedModel, batch: dict[str, Any], output: CTCOutput) -> list[str]:
-        return [text_of_frames(row, processor) for row in best_labels(output).cpu().numpy()]
+        return [text_of_frames(row, processor, longest) for row in best_labels(output).cpu().numpy()]
 
     return decode
 
@@ -47,7 +47,8 @@ def beam_decoding(processor: Any, score: ScoreArguments) -> Decode:
     def decode(model: PreTrainedModel, batch: dict[str, Any], output: CTCOutput) -> list[str]:
         log_probs = output.logits.float().log_softmax(-1).cpu().numpy()  # [B, T, V]
         lengths = output.logit_lengths.tolist()
-        return [beam.decode(row[:length]).text for row, length in zip(log_probs, lengths, strict=True)]
+        texts = [beam.decode(row[:length]).text for row, length in zip(log_probs, lengths, strict=True)]
+        return texts if score.max_length is None else [_cut(text, processor, score.max_length) for text in texts]
 
     return decode
 
@@ -71,12 +72,8 @@ def attention_decoding(processor: Any, score: ScoreArguments, model: PreTrainedM
     Raises:
         UserError: if the model has no decoder.
     """
-    if not getattr(model.config, "has_decoder", False):
-        raise UserError(
-            f"the model ({model.config.model_type}) has no attention decoder", fix="set --decoder greedy or beam"
-        )
-
-    longest = min(score.max_length, model.config.max_target_positions - 1)
+    need_decoder(model)
+    longest = longest_target(score, model)
 
     def decode(model: PreTrainedModel, batch: dict[str, Any], output: CTCOutput) -> list[str]:
         ids = model.generate(batch["input_values"], attention_mask=batch["attention_mask"], max_new_tokens=longest)
@@ -85,13 +82,29 @@ def attention_decoding(processor: Any, score: ScoreArguments, model: PreTrainedM
     return decode
 
 
-def build_decoding(score: ScoreArguments, processor: Any, model: PreTrainedModel) -> Decode:
-    """The decoder that `score.decoder` names."""
+def build_decoding(
+    score: ScoreArguments, processor: Any, model: PreTrainedModel, words: Sequence[str] | None = None
+) -> Decode:
+    """The decoder that `score.decoder` names.
+
+    Args:
+        score: which one, and its settings.
+        processor: the run's.
+        model: the recogniser.
+        words: for closed decoding, the entries to choose from (`hybrid_decoding.words_of`).
+
+    Raises:
+        UserError: if the model, the words or the language model do not fit.
+    """
     if score.decoder == "beam":
         return beam_decoding(processor, score)
     if score.decoder == "attention":
         return attention_decoding(processor, score, model)
-    return greedy_decoding(processor)
+    if score.decoder == "joint":
+        return joint_decoding(processor, score, model)
+    if score.decoder == "closed":
+        return closed_decoding(processor, score, model, words or ())
+    return greedy_decoding(processor, score.max_length)
 
 
 def predict(
@@ -129,9 +142,14 @@ def batches(dataset: RecogniserDataset, collator: Collator, batch_size: int) -> 
     yield from DataLoader(dataset, batch_size=batch_size, shuffle=False, collate_fn=collator)
 
 
-def text_of_frames(frames: np.ndarray, processor: Any) -> str:
+def text_of_frames(frames: np.ndarray, processor: Any, longest: int | None = None) -> str:
     """The text of one utterance's best labels [T]; frames of -100 lie beyond its end."""
-    return processor.decode_labels(collapse(frames[frames != IGNORED], processor.blank_id))
+    return processor.decode_labels(collapse(frames[frames != IGNORED], processor.blank_id)[:longest])
+
+
+def _cut(text: str, processor: Any, longest: int) -> str:
+    """The text of the first labels of a text."""
+    return processor.decode_labels(processor.encode_labels(text, unknown="drop")[:longest])
 
 
 class DevMetrics:
@@ -206,5 +224,5 @@ def with_seen(predictions: Sequence[Prediction], training_texts: Iterable[str]) 
 
 
 def kind_of(processor: Any) -> str:
-    """ "words" or "characters": how the beam search puts labels together. Foreign tokenizers spell characters."""
+    """How the beam search puts labels together: "words", "characters" (foreign tokenizers spell too) or "pieces"."""
     return getattr(processor.tokenizer, "kind", "characters")

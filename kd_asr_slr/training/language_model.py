@@ -28,7 +28,7 @@ class LmTexts:
     Args:
         training: sentences to estimate it from.
         dev: sentences to measure its perplexity on, or None.
-        labels: the words that a recogniser can output, or None where there is no run, or its labels are characters.
+        labels: the words that a recogniser can output, or None where there is no run, or its labels are no words.
     """
 
     training: Sentences
@@ -87,7 +87,7 @@ def check_labels(labels: Sequence[str] | None, estimated: EstimatedModel, path: 
         UserError: if no label is in the text.
     """
     if labels is None:
-        return "labels: none to compare with (no run, or its labels are characters)"
+        return "labels: none to compare with (no run, or its labels are no whole words)"
     warning = check_word_coverage(labels, estimated.seen, path)
     if warning is None:
         return f"labels: all {len(labels)} labels of the run are in the text"

@@ -19,6 +19,7 @@ from kd_asr_slr.errors import UserError, raise_all
 from kd_asr_slr.models.auto import MODELS, build_model, load_model, takes_waveform
 from kd_asr_slr.models.options import option_types
 from kd_asr_slr.processing.auto import load_processor
+from kd_asr_slr.processing.pieces import MODEL_SUFFIXES, PieceTokenizer
 from kd_asr_slr.processing.sign import SignFeatureExtractor, SignProcessor
 from kd_asr_slr.processing.speech import SpeechFeatureExtractor, SpeechProcessor
 from kd_asr_slr.processing.tokenization import SPACE, LabelTokenizer, token_list
@@ -53,10 +54,11 @@ def build_processor(model: ModelArguments, data: DataArguments, corpus: DatasetD
 
 
 def build_tokenizer(model: ModelArguments, data: DataArguments, corpus: DatasetDict) -> LabelTokenizer:
-    """The labels of a run: from a run folder, a word list, a gloss policy, or the train split.
+    """The labels of a run: from a run folder, a SentencePiece model, a word list, a gloss policy, or the train split.
 
     Raises:
-        UserError: if `vocabulary` is neither a run folder, nor a readable word list, nor a policy that fits the texts.
+        UserError: if `vocabulary` is neither a run folder, nor a SentencePiece model or readable word list, nor a
+            policy that fits the texts; or if the pieces asked for cannot be made.
     """
     specials = MODELS[model.model].has_decoder
     if model.vocabulary is None:
@@ -65,14 +67,37 @@ def build_tokenizer(model: ModelArguments, data: DataArguments, corpus: DatasetD
         texts = gloss_vocabulary(corpus, model.vocabulary, data.normaliser, data.train_split)
     elif Path(model.vocabulary).is_dir():
         return own_tokenizer(load_processor(model.vocabulary).tokenizer, model.vocabulary)
+    elif Path(model.vocabulary).suffix in MODEL_SUFFIXES and Path(model.vocabulary).is_file():
+        return _given_pieces(model, specials)
     elif Path(model.vocabulary).is_file():
-        texts = _word_list(Path(model.vocabulary), data.normaliser)
+        texts = read_word_list(Path(model.vocabulary), data.normaliser)
     else:
         raise UserError(
             f"there is no vocabulary {model.vocabulary}{did_you_mean(model.vocabulary, POLICIES)}",
-            expected=f"a run folder, a word list, or one of {', '.join(POLICIES)}",
+            expected=f"a run folder, a word list, a SentencePiece .model, or one of {', '.join(POLICIES)}",
         )
+    if model.tokenizer_kind == "pieces":
+        if model.vocabulary_size is None:
+            raise UserError("pieces are to be trained and their number is missing", fix="set --vocabulary_size N")
+        return PieceTokenizer.from_texts(texts, model.vocabulary_size, model.piece_algorithm, specials)
     return LabelTokenizer.from_texts(texts, kind=model.tokenizer_kind, decoder_specials=specials)
+
+
+def _given_pieces(model: ModelArguments, specials: bool) -> PieceTokenizer:
+    """The pieces of a SentencePiece model; what the arguments say besides must not contradict it."""
+    if model.tokenizer_kind == "characters":
+        raise UserError(
+            f"tokenizer_kind is characters and {model.vocabulary} holds pieces", fix="leave one of them out"
+        )
+    tokenizer = PieceTokenizer.from_file(model.vocabulary, specials)
+    size = len(tokenizer.tokens)
+    if model.vocabulary_size not in (None, size):
+        raise UserError(
+            f"vocabulary_size is {model.vocabulary_size}; {model.vocabulary} makes {size} tokens, blank and special "
+            "tokens included",
+            fix="leave out --vocabulary_size",
+        )
+    return tokenizer
 
 
 def own_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: str) -> LabelTokenizer:
@@ -89,7 +114,7 @@ def own_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: str) -> LabelToken
     if pieces or SPACE not in tokens:
         raise UserError(
             f"the labels of {folder} are not characters ({', '.join(pieces[:3]) or f'no {SPACE}'})",
-            expected=f"words or characters, with '{SPACE}' between words",
+            expected=f"words, pieces of ours, or characters with '{SPACE}' between words",
             fix="take the vocabulary of another run",
         )
     return LabelTokenizer(token_sequence=tokens, kind="characters", **specials)
@@ -107,8 +132,12 @@ def _check_place(model: str) -> None:
     )
 
 
-def _word_list(path: Path, normaliser: str) -> list[str]:
-    """The lines of a word list, normalised as the transcripts are."""
+def read_word_list(path: Path, normaliser: str) -> list[str]:
+    """The lines of a word list, normalised as the transcripts are.
+
+    Raises:
+        UserError: if it cannot be read, or has no label.
+    """
     try:
         lines = [normalise(line, normaliser) for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:

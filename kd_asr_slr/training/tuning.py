@@ -150,7 +150,11 @@ def with_weights(score: ScoreArguments, tuned: Tuned) -> ScoreArguments:
 
 
 def search_of(score: ScoreArguments) -> dict[str, Any] | None:
-    """The settings of a beam search as results.json keeps them (settled arguments); None for other decoders."""
+    """The settings of a search as results.json keeps them (settled arguments); None for decoders that have none."""
+    own = {"closed": ("word_list", "closed_by"), "joint": ("ctc_weight", "beam_width")}
+    if score.decoder in own:
+        weight = ("ctc_weight",) if "joint" in (score.decoder, score.closed_by) else ()
+        return {name: getattr(score, name) for name in dict.fromkeys((*own[score.decoder], *weight))}
     if score.decoder != "beam":
         return None
     names = DEFAULTS if score.lm else ("beam_width",)  # without a language model the weights have no say

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
 from kd_asr_slr.errors import UserError
+from kd_asr_slr.models.nemo_hybrid.candidates import sequence_log_probs
 from kd_asr_slr.models.nemo_hybrid.checkpoint import find_nemo_file, load_encoder_weights, read_nemo_file
 from kd_asr_slr.models.nemo_hybrid.configuration_nemo_hybrid import NemoHybridConfig
 from kd_asr_slr.models.nemo_hybrid.decoder import AttentionDecoder
@@ -213,6 +215,18 @@ class NemoHybridForASR(PreTrainedModel):
             UserError: if `max_new_tokens` is more than the decoder has positions for.
         """
         frames, lengths, _ = self.encode(input_values, attention_mask)
+        return self.generate_from(frames, lengths, max_new_tokens, num_beams, **options)
+
+    @torch.no_grad()
+    def generate_from(
+        self,
+        frames: torch.Tensor,
+        lengths: torch.Tensor,
+        max_new_tokens: int | None = None,
+        num_beams: int = 1,
+        **options: Any,
+    ) -> torch.Tensor | Any:
+        """`generate` on what `encode` has given: frames [B, T, D] and their lengths [B]."""
         room = self.config.max_target_positions - 1
         if max_new_tokens is not None and not 1 <= max_new_tokens <= room:
             raise UserError(f"max_new_tokens is {max_new_tokens}", expected=f"a number from 1 to {room}")
@@ -223,6 +237,18 @@ class NemoHybridForASR(PreTrainedModel):
             num_beams=num_beams,
             **options,
         )
+
+    def sequence_log_probs(self, frames: torch.Tensor, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
+        """The decoder's log-probability of W label sequences, see `candidates.sequence_log_probs`.
+
+        Args:
+            frames: [T, D], valid frames of one utterance, as `encode` gives them.
+            sequences: W label sequences.
+
+        Returns:
+            [W].
+        """
+        return sequence_log_probs(self.decoder, frames, sequences)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
