@@ -23,6 +23,7 @@ from kd_asr_slr.losses.table import build_losses
 from kd_asr_slr.models.auto import MODELS, takes_waveform
 from kd_asr_slr.processing.augmentation import build_augmentation
 from kd_asr_slr.processing.layouts import LAYOUTS
+from kd_asr_slr.processing.pieces import PieceTokenizer
 from kd_asr_slr.processing.sign import SignFeatureExtractor, SignProcessor
 from kd_asr_slr.processing.speech import SpeechFeatureExtractor, SpeechProcessor
 from kd_asr_slr.processing.tokenization import LabelTokenizer
@@ -75,7 +76,10 @@ def processor_for(run: SimpleNamespace) -> Any:
     """The processor a configuration asks for, with two labels; statistics of raw features are left out."""
     specials = MODELS[run.model.model].has_decoder
     texts = ["AB BA"] if run.model.tokenizer_kind == "words" else ["AB"]
-    tokenizer = LabelTokenizer.from_texts(texts, kind=run.model.tokenizer_kind, decoder_specials=specials)
+    if run.model.tokenizer_kind == "pieces":
+        tokenizer = PieceTokenizer.from_texts(texts, vocabulary_size=6, decoder_specials=specials)
+    else:
+        tokenizer = LabelTokenizer.from_texts(texts, kind=run.model.tokenizer_kind, decoder_specials=specials)
     options = as_dict(run.model.feature_options)
     if run.data.corpus.endswith("_sign") or run.model.features in ("raw", *LAYOUTS):
         return SignProcessor(SignFeatureExtractor(layout=run.model.features or "raw", **options), tokenizer)
