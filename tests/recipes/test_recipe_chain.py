@@ -61,7 +61,7 @@ def check_run_folder(folder: Path, recipe: str, corpus: str, teachers: list[str]
     assert not list(folder.rglob("*.tmp")) and not list(folder.glob("projections*"))
     assert json.loads((folder / "run.json").read_text())["status"] == "finished"
     results = results_of(folder)
-    assert set(results) - {"aggregation", "training", "vocabulary"} == {
+    assert set(results) - {"aggregation", "training", "vocabulary", "diagnostics"} == {
         "schema", "name", "recipe", "model", "corpus", "teachers", "seed", "scores"
     }  # fmt: skip
     assert (results["schema"], results["name"], results["recipe"]) == (1, folder.name, recipe)

@@ -18,6 +18,7 @@ from tiny_runs import assemble, cache, check, do_run, parsed
 from kd_asr_slr.errors import UserError
 from kd_asr_slr.processing.tokenization import LabelTokenizer
 from kd_asr_slr.reporting.run_folder import RunFolder
+from kd_asr_slr.training.data import load_data
 from kd_asr_slr.training.session import build_trainer
 
 Refusal = Callable[..., str]
@@ -111,6 +112,7 @@ def test_utterances_too_short_for_their_labels(refusal: Refusal, speech: Path, t
 
 def relabelled(speech: Path, folder: Path, text: Callable[[dict[str, str]], str]) -> tuple[Path, Path]:
     """The synthetic corpus as a manifest with other transcripts in train, and the folder of its media."""
+    load_data(parsed(data_dir=speech, output_dir=folder / "unused").data)  # made where no test has asked for it yet
     (source,) = speech.glob("synthetic_speech-*/manifest.csv")
     with source.open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -187,6 +189,7 @@ def test_a_dev_split_that_no_teacher_may_speak_for(
     speech: Path, specialists: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Speaker-independent dev: there is nothing to decode the combined target on, which is no reason to stop."""
+    load_data(parsed(data_dir=speech, output_dir=folder / "unused").data)  # made where no test has asked for it yet
     (source,) = speech.glob("synthetic_speech-*/manifest.csv")
     with source.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["speaker"] == ("s01" if row["split"] == "train" else "s02")]
