@@ -189,7 +189,7 @@ def test_a_dev_split_that_no_teacher_may_speak_for(
     speech: Path, specialists: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Speaker-independent dev: there is nothing to decode the combined target on, which is no reason to stop."""
-    load_data(parsed(data_dir=speech, output_dir=folder / "unused").data)  # made where no test has asked for it yet
+    load_data(parsed(data_dir=speech, output_dir=tmp_path / "unused").data)  # made where no test has asked for it yet
     (source,) = speech.glob("synthetic_speech-*/manifest.csv")
     with source.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["speaker"] == ("s01" if row["split"] == "train" else "s02")]
