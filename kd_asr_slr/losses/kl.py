@@ -145,7 +145,7 @@ class _RowKL(torch.autograd.Function):
         if gradient is None:
             _, gradient = _one_pass(student, teacher, places, teacher_places, ctx.options)
         scale = weights * ctx.options.temperature  # [N]
-        if len(gradient) > len(scale):
+        if places is not None and len(gradient) == len(student):
             scale = scale.new_zeros(len(gradient)).index_copy_(0, places, scale)
         gradient.mul_(scale.unsqueeze(1))
         if len(gradient) < len(student):
@@ -173,9 +173,8 @@ def _one_pass(
     count, width = len(student) if places is None else len(places), student.shape[1]
     kind = torch.promote_types(torch.promote_types(student.dtype, teacher.dtype), torch.float32)
     values = student.new_empty(count, dtype=kind)
-    gradient = None
+    gradient, compact = None, 2 * count <= len(student)
     if with_gradient:
-        compact = 2 * count <= len(student)
         gradient = student.new_empty(count, width) if compact or places is None else torch.zeros_like(student)
     step = max(1, BLOCK_SIZE.get(student.device.type, BLOCK_SIZE["cuda"]) // max(width, 1))
     buffers = student.new_empty(4, min(step, count), width, dtype=kind)
@@ -192,7 +191,7 @@ def _one_pass(
         torch.sum(difference.sub_(shift).mul_(targets), -1, out=values[rows])
         if gradient is None:
             continue
-        if len(gradient) == count:
+        if places is None or compact:
             torch.sub(probs, targets, out=gradient[rows])
         else:
             gradient.index_copy_(0, places[rows], probs.sub_(targets).to(gradient.dtype))
