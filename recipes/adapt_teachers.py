@@ -22,13 +22,14 @@ def main() -> None:
 
     from accelerate import PartialState
 
-    from kd_asr_slr.training.adaptation import adapt_teachers
+    from kd_asr_slr.training.adaptation import adapt_teachers, check_generalist
     from kd_asr_slr.training.cross_scores import cross_scores, write_cross_scores
     from kd_asr_slr.training.data import load_data
 
-    teachers = adapt_teachers(data, model, training, adaptation)
+    check_generalist(model.model)
+    corpus = load_data(data)
+    teachers = adapt_teachers(data, model, training, adaptation, corpus)
     if PartialState().is_main_process:
-        corpus = load_data(data)
         folders = {"generalist": model.model, **{folder.name: folder for folder in teachers.values()}}
         scores = cross_scores(folders, corpus, data, training.per_device_eval_batch_size)
         own = {folder.name: speaker for speaker, folder in teachers.items()}

@@ -100,11 +100,15 @@ class LabelCTC(Loss):
         )
 
 
-def frames_needed(labels: torch.Tensor) -> int:
+def frames_needed(labels: torch.Tensor) -> torch.Tensor:
     """The least number of frames that can spell the labels: one each, and a blank between equal neighbours.
 
     Args:
-        labels: [U], padded with -100.
+        labels: [..., U], padded with -100 at the end.
+
+    Returns:
+        [...].
     """
-    labels = labels[labels >= 0]
-    return len(labels) + int((labels[1:] == labels[:-1]).sum())
+    known = labels >= 0
+    repeats = (labels[..., 1:] == labels[..., :-1]) & known[..., 1:]
+    return known.sum(-1) + repeats.sum(-1)

@@ -7,12 +7,11 @@ import dataclasses
 import torch
 
 from kd_asr_slr.losses.base import Batch, Loss, LossContext
-from kd_asr_slr.losses.ctc import LabelCTC
+from kd_asr_slr.losses.ctc import LabelCTC, frames_needed
 from kd_asr_slr.losses.masking import speaking_mask
 from kd_asr_slr.losses.settings import LossSettings
 from kd_asr_slr.outputs import CTCOutput, TeacherSignal
-
-IGNORED = -100
+from kd_asr_slr.processing.collator import IGNORED_LABEL
 
 
 class SequenceDistillation(Loss):
@@ -66,9 +65,8 @@ class SequenceDistillation(Loss):
         valid = speaking_mask(signal.lengths, signal.weight, best.shape[1])
         labels = collapsed(best, valid, self.context.blank_id)
         confidence = (torch.where(valid, scores, 0.0).sum(1) / valid.sum(1).clamp(min=1)).exp()  # [B]
-        repeats = ((labels[:, 1:] == labels[:, :-1]) & (labels[:, 1:] >= 0)).sum(1)
-        fits = (labels >= 0).sum(1) + repeats <= output.logit_lengths
-        return labels.masked_fill(~(fits & (confidence >= self.settings.sequence_confidence))[:, None], IGNORED)
+        fits = frames_needed(labels) <= output.logit_lengths
+        return labels.masked_fill(~(fits & (confidence >= self.settings.sequence_confidence))[:, None], IGNORED_LABEL)
 
 
 def collapsed(paths: torch.Tensor, valid: torch.Tensor, blank_id: int) -> torch.Tensor:
@@ -90,6 +88,6 @@ def collapsed(paths: torch.Tensor, valid: torch.Tensor, blank_id: int) -> torch.
     starts[:, 1:] = paths[:, 1:] != paths[:, :-1]
     kept = valid & starts & (paths != blank_id)
     row, _ = rows = kept.nonzero(as_tuple=True)
-    labels = torch.full_like(paths, IGNORED)
+    labels = torch.full_like(paths, IGNORED_LABEL)
     labels[row, (kept.cumsum(1) - 1)[rows]] = paths[rows]
     return labels

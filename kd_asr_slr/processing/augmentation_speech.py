@@ -90,10 +90,8 @@ class Gain(WaveformAugmentation):
 
 
 @dataclass(frozen=True)
-class Speed(WaveformAugmentation):
-    """Play faster or slower by resampling, which changes pitch and length.
-
-    Source: Ko et al., "Audio augmentation for speech recognition" (2015), section 3.
+class PlaybackAugmentation(WaveformAugmentation):
+    """Base of those that play an utterance by one of several factors, which changes its length.
 
     Args:
         factors: one is drawn for each utterance; 1.1 is faster and shorter.
@@ -104,31 +102,36 @@ class Speed(WaveformAugmentation):
     factors: Sequence[float] = (0.9, 1.0, 1.1)
 
     def _changed(self, waveform: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        factor = float(self.factors[generator.integers(len(self.factors))])
+        return waveform if factor == 1.0 else self._played(waveform, factor)
+
+    @abstractmethod
+    def _played(self, waveform: np.ndarray, factor: float) -> np.ndarray:
+        """The waveform [S], about S / factor samples long."""
+
+
+@dataclass(frozen=True)
+class Speed(PlaybackAugmentation):
+    """Play faster or slower by resampling, which changes pitch and length.
+
+    Source: Ko et al., "Audio augmentation for speech recognition" (2015), section 3.
+    """
+
+    def _played(self, waveform: np.ndarray, factor: float) -> np.ndarray:
         import soxr
 
-        factor = float(self.factors[generator.integers(len(self.factors))])
-        if factor == 1.0:
-            return waveform
         return soxr.resample(np.asarray(waveform, dtype=np.float32), factor, 1.0)
 
 
 @dataclass(frozen=True)
-class Tempo(WaveformAugmentation):
+class Tempo(PlaybackAugmentation):
     """Speak faster or slower at the same pitch, which changes the length.
 
     Source: Ko et al., "Audio augmentation for speech recognition" (2015), section 3; by WSOLA, see `stretch`.
-
-    Args:
-        factors: one is drawn for each utterance; 1.1 is faster and shorter.
     """
 
-    keeps_length: ClassVar[bool] = False
-    bounds: ClassVar[tuple[float, float]] = (0.25, 4.0)
-    factors: Sequence[float] = (0.9, 1.0, 1.1)
-
-    def _changed(self, waveform: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        factor = float(self.factors[generator.integers(len(self.factors))])
-        return waveform if factor == 1.0 else stretch(waveform, factor)
+    def _played(self, waveform: np.ndarray, factor: float) -> np.ndarray:
+        return stretch(waveform, factor)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from kd_asr_slr.outputs import TeacherSignal
+from kd_asr_slr.teachers.aggregation import transcript_losses
 from kd_asr_slr.teachers.batches import batch_to
 from kd_asr_slr.teachers.padding import padding_mask
 from kd_asr_slr.teachers.pool import TeacherPool
@@ -68,15 +69,7 @@ def transcript_loss(signal: TeacherSignal, labels: torch.Tensor, blank_id: int) 
         labels, and the number of these labels.
     """
     labels = labels.to(signal.log_probs.device)
-    counts = (labels >= 0).sum(-1)  # [B]
-    losses = torch.nn.functional.ctc_loss(
-        signal.log_probs.float().transpose(0, 1),  # [T, B, V]
-        labels.clamp(min=0),
-        signal.lengths,
-        counts,
-        blank=blank_id,
-        reduction="none",
-    )
+    losses, counts = transcript_losses(signal.log_probs.float(), signal.lengths, labels, blank_id)
     scored = torch.isfinite(losses) & (counts > 0) & (signal.weight > 0)
     return float(losses[scored].double().sum()), int(counts[scored].sum())
 

@@ -37,6 +37,7 @@ def adapt_teachers(
     model: ModelArguments,
     training: DistillationArguments,
     adaptation: AdaptationArguments | None = None,
+    corpus: DatasetDict | None = None,
 ) -> dict[str, Path]:
     """Adapt one teacher for each speaker of the training split; finished ones are kept, interrupted ones go on.
 
@@ -46,6 +47,7 @@ def adapt_teachers(
         model: `model` is the generalist's run folder; its features and labels are everyone's.
         training: how long and how fast; `output_dir` is the folder of all teachers.
         adaptation: the tie to the generalist, and whether held-out speakers get a teacher, too.
+        corpus: what `data` names, where it has been loaded already.
 
     Returns:
         Speaker -> run folder, in the order of the speakers.
@@ -57,8 +59,8 @@ def adapt_teachers(
     Source: the tie is the KL term of Ghorbani et al. 2018, section 3.3: distillation with the generalist as teacher.
     """
     adaptation = adaptation or AdaptationArguments()
-    _check_generalist(model.model)
-    corpus = load_data(data)
+    check_generalist(model.model)
+    corpus = load_data(data) if corpus is None else corpus
     asked = TeacherArguments(teachers=[model.model], held_out_as_teacher=adaptation.held_out_as_teacher)
     raise_all(informed_teachers(asked, data, list_speakers(corpus)), "the generalist")
     speakers = list_speakers(training_part(corpus, data, data.train_split))
@@ -107,7 +109,12 @@ def _adapt_one(
         session.finish(trainer, run, processor=processor, corpus=corpus, data=data)
 
 
-def _check_generalist(path: str) -> None:
+def check_generalist(path: str) -> None:
+    """Refuse what is neither a finished run nor a name on the hub.
+
+    Raises:
+        UserError: naming it.
+    """
     if (Path(path) / "config.json").is_file() or (not Path(path).exists() and path.count("/") == 1):
         return
     raise UserError(

@@ -209,6 +209,12 @@ def evaluation_items(
     )
 
 
+def data_of(config: Mapping[str, Any]) -> DataArguments:
+    """The data arguments in a run's resolved configuration."""
+    names = {item.name for item in dataclasses.fields(DataArguments)}
+    return DataArguments(**{name: value for name, value in config.items() if name in names})
+
+
 def scored_corpus(config: dict[str, Any], score: ScoreArguments) -> DataArguments:
     """The data arguments under which a run is scored: its own, or those of another manifest.
 
@@ -216,8 +222,7 @@ def scored_corpus(config: dict[str, Any], score: ScoreArguments) -> DataArgument
         config: the run's resolved configuration.
         score: what to score; a manifest there replaces the run's corpus.
     """
-    names = {item.name for item in dataclasses.fields(DataArguments)}
-    data = DataArguments(**{name: value for name, value in config.items() if name in names})
+    data = data_of(config)
     if score.manifest:
         data = dataclasses.replace(
             data,

@@ -144,8 +144,8 @@ def chosen(rows: Mapping[str, list[PlannedRun]], names: Sequence[str] | None) ->
 def run_all(rows: Mapping[str, Sequence[PlannedRun]], jobs: int) -> Iterator[tuple[PlannedRun, bool]]:
     """Do the runs, row by row (a row may need the ones above it), several of a row at once.
 
-    Each run is a process forked from this one, so that the libraries are imported once; what it prints is in `log.txt`
-    beside its folder's name under `<runs>/logs`.
+    Each run is a process forked from this one, so that the libraries are imported once; what it prints is in
+    `<runs>/logs/<name of the run folder>.log`.
 
     Args:
         rows: from `read_experiment`.

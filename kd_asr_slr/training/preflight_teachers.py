@@ -41,10 +41,11 @@ def worse_teachers(teaching: TeacherArguments, teachers: Any) -> list[str]:
         return [
             f"the baseline run {teaching.baseline_run} has no results.json; train it first, or leave out --baseline_run"
         ]
-    problems = other_protocols([*(name for name, _, _ in _judged(teachers)), teaching.baseline_run])
+    judged = _judged(teachers)
+    problems = other_protocols([*(name for name, _, _ in judged), teaching.baseline_run])
     if problems:
         return problems
-    for name, speaker, dev_wer in _judged(teachers):
+    for name, speaker, dev_wer in judged:
         baseline = dev_wer_of(teaching.baseline_run, speaker)
         if baseline is not None and dev_wer is not None and dev_wer > baseline:
             problems.append(

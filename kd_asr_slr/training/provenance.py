@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from kd_asr_slr.arguments import DataArguments, TeacherArguments
 from kd_asr_slr.corpora.splits import resolve_speakers
 from kd_asr_slr.reporting.run_folder import RunFolder
 from kd_asr_slr.training.bindings import bindings_of
+from kd_asr_slr.training.data import data_of
 from kd_asr_slr.training.training_data import identity_of, read_training_data
 
 logger = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def informed_teachers(
         if not speakers:
             continue
         sentence = f"teacher {path} was trained on {', '.join(sorted(speakers))}, who is held out"
-        if getattr(teaching, "held_out_as_teacher", False):
+        if teaching.held_out_as_teacher:
             logger.warning("DEBUG RUN: %s; the scores of the held-out speaker mean nothing", sentence)
         elif certain:
             problems.append(
@@ -72,8 +72,7 @@ def heard_by(path: str, data: DataArguments, speakers: frozenset[str]) -> Heard:
     if not (folder.path / "resolved_config.yaml").is_file():
         return frozenset(), False
     config = folder.config()
-    names = {item.name for item in dataclasses.fields(DataArguments)}
-    theirs = DataArguments(**{name: value for name, value in config.items() if name in names})
+    theirs = data_of(config)
     same = identity_of(theirs) == identity_of(data) and (not theirs.manifest or Path(theirs.manifest).is_file())
     return (_configured(config, speakers) if same else frozenset()), same
 

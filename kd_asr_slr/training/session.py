@@ -291,7 +291,7 @@ def finish(
     trainer.save_model()
     if trainer.is_world_process_zero():
         model = trainer.accelerator.unwrap_model(trainer.model)
-        folder = session.folder
+        folder, teachers = session.folder, described(trainer.teachers)
         folder.write_results(
             model_type=model.config.model_type,
             parameters=model.num_parameters(),
@@ -300,11 +300,11 @@ def finish(
             seed=trainer.args.seed,
             training=cost_of(trainer.state, session.resumed),
             vocabulary=vocabulary_of(processor),
-            **described(trainer.teachers),
+            **teachers,
             diagnostics=trainer.diagnostics or None,
             **(describe_untranscribed(corpus, data) if trainer.teachers is not None else {}),
         )
-        ancestors = ancestors_of(session.config, described(trainer.teachers)["teachers"])
+        ancestors = ancestors_of(session.config, teachers["teachers"])
         record_training_data(folder.path, trainer.train_dataset.rows, data, ancestors)
         decode = build_decoding(ScoreArguments(), processor, model)
         texts = training_part(corpus, data, data.train_split)["text"]

@@ -20,6 +20,7 @@ from transformers import Trainer
 from transformers.utils import ModelOutput
 
 from kd_asr_slr.errors import UserError
+from kd_asr_slr.losses.ctc import frames_needed
 from kd_asr_slr.losses.hidden import HiddenProjections
 from kd_asr_slr.losses.schedules import TemperatureSchedule
 from kd_asr_slr.losses.table import WeightedLoss
@@ -276,9 +277,7 @@ def without_infeasible(batch: dict[str, Any], output: CTCOutput) -> dict[str, An
     A training utterance of that kind is refused before the run; of a dev utterance only the loss is undefined.
     """
     labels = batch["labels"]  # [B, U]
-    repeats = ((labels[:, 1:] == labels[:, :-1]) & (labels[:, 1:] >= 0)).sum(-1)
-    needed = (labels >= 0).sum(-1) + repeats  # [B]
-    short = needed > output.logit_lengths.to(labels.device)
+    short = frames_needed(labels) > output.logit_lengths.to(labels.device)  # [B]
     return {**batch, "labels": labels.masked_fill(short[:, None], IGNORED)}
 
 
