@@ -17,6 +17,7 @@ def main() -> None:
     )
 
     from kd_asr_slr.training import session
+    from kd_asr_slr.training.building import build_trainer
     from kd_asr_slr.training.data import load_data
     from kd_asr_slr.training.preflight import preflight
     from kd_asr_slr.training.student import build_processor, build_student
@@ -29,7 +30,7 @@ def main() -> None:
         processor = build_processor(model, data, corpus)
         student = build_student(model, processor, seed=training.seed)
         teachers = build_teachers(teaching, processor, corpus, data)
-        trainer = session.build_trainer(student, processor, corpus, data, training, teachers, teaching)
+        trainer = build_trainer(student, processor, corpus, data, training, teachers, teaching)
         preflight(trainer, processor, corpus, data, teaching)
         if training.preflight_only:
             print("preflight: nothing stands in the way of this run")

@@ -16,6 +16,7 @@ def main() -> None:
     training.alpha, training.beta, training.gamma = 0.0, 1.0, 0.0  # labels only
 
     from kd_asr_slr.training import session
+    from kd_asr_slr.training.building import build_trainer
     from kd_asr_slr.training.data import load_data
     from kd_asr_slr.training.preflight import preflight
     from kd_asr_slr.training.student import build_processor, build_student
@@ -26,7 +27,7 @@ def main() -> None:
         corpus = load_data(data)
         processor = build_processor(model, data, corpus)
         student = build_student(model, processor, seed=training.seed)
-        trainer = session.build_trainer(student, processor, corpus, data, training)
+        trainer = build_trainer(student, processor, corpus, data, training)
         preflight(trainer, processor, corpus, data)
         if training.preflight_only:
             print("preflight: nothing stands in the way of this run")

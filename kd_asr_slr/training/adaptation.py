@@ -23,6 +23,7 @@ from kd_asr_slr.errors import UserError, raise_all
 from kd_asr_slr.tool_arguments import AdaptationArguments
 from kd_asr_slr.training import session
 from kd_asr_slr.training.bindings import folder_name, write_index
+from kd_asr_slr.training.building import build_trainer
 from kd_asr_slr.training.data import load_data, training_part
 from kd_asr_slr.training.preflight import preflight
 from kd_asr_slr.training.provenance import informed_teachers
@@ -103,7 +104,7 @@ def _adapt_one(
         processor = build_processor(model, data, corpus)
         student = build_student(model, processor, seed=training.seed)
         teachers = build_teachers(teaching, processor, corpus, data) if teaching else None
-        trainer = session.build_trainer(student, processor, corpus, data, training, teachers)
+        trainer = build_trainer(student, processor, corpus, data, training, teachers)
         preflight(trainer, processor, corpus, data, teaching)
         session.train(trainer, run)
         session.finish(trainer, run, processor=processor, corpus=corpus, data=data)

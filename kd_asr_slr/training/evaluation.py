@@ -22,8 +22,8 @@ from kd_asr_slr.scoring.protocols import get_protocol
 from kd_asr_slr.scoring.rates import wer, wra
 from kd_asr_slr.scoring.score import count_rows, score_predictions
 from kd_asr_slr.tool_arguments import ScoreArguments
+from kd_asr_slr.training.dev_labels import IGNORED, best_labels
 from kd_asr_slr.training.hybrid_decoding import closed_decoding, joint_decoding, longest_target, need_decoder
-from kd_asr_slr.training.trainer import IGNORED, best_labels
 
 # Columns of the corpus that predictions carry along, for rates by group and for intervals.
 CARRIED = ("utterance", "band", "category", "block", "microphone", "intelligibility")

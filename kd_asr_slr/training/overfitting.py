@@ -13,7 +13,7 @@ from kd_asr_slr.command_line import as_dict
 from kd_asr_slr.errors import UserError
 from kd_asr_slr.models.auto import MODELS
 from kd_asr_slr.models.options import option_types
-from kd_asr_slr.training import session
+from kd_asr_slr.training.building import build_trainer
 
 
 class StopAtZero(TrainerCallback):
@@ -91,7 +91,7 @@ def overfit(
     """
     training.per_device_train_batch_size = len(few[data.train_split])
     everyone = dataclasses.replace(data, train_speakers=[], test_speakers=[])
-    trainer = session.build_trainer(student, processor, few, everyone, training)
+    trainer = build_trainer(student, processor, few, everyone, training)
     stop = StopAtZero()
     trainer.add_callback(stop)
     trainer.train()

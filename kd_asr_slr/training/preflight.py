@@ -16,10 +16,10 @@ from kd_asr_slr.processing.dataset import RecogniserDataset
 from kd_asr_slr.processing.feasibility import ctc_frames_needed
 from kd_asr_slr.teachers.cached import CachedTeachers
 from kd_asr_slr.teachers.fingerprints import vocabulary_difference
+from kd_asr_slr.training.building import subsampling_of
 from kd_asr_slr.training.data import augmentation_of
 from kd_asr_slr.training.matching import utterances_without_teachers
 from kd_asr_slr.training.preflight_teachers import check_combined_target, worse_teachers
-from kd_asr_slr.training.session import subsampling_of
 from kd_asr_slr.training.teaching import speakers_without_teacher
 from kd_asr_slr.training.trainer import DistillationTrainer
 

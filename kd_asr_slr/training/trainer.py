@@ -17,22 +17,20 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset, Sampler
 from transformers import Trainer
-from transformers.utils import ModelOutput
 
 from kd_asr_slr.errors import UserError
-from kd_asr_slr.losses.ctc import frames_needed
 from kd_asr_slr.losses.hidden import HiddenProjections
 from kd_asr_slr.losses.schedules import TemperatureSchedule
 from kd_asr_slr.losses.table import WeightedLoss
 from kd_asr_slr.models.forward import run_ctc
 from kd_asr_slr.outputs import CTCOutput, TeacherSignal
 from kd_asr_slr.teachers.interface import Teachers
+from kd_asr_slr.training import student_projections
+from kd_asr_slr.training.dev_labels import best_labels, without_infeasible
 from kd_asr_slr.training.stages import staged_scheduler
 from kd_asr_slr.training.two_views import add_other_view, both_views, views_of
 
-PROJECTIONS = "distillation_projections"
 COUNTED = "counted"  # key of a batch: [B], 0 for an utterance that only fills a batch up
-IGNORED = -100
 
 
 class DistillationTrainer(Trainer):
@@ -84,11 +82,7 @@ class DistillationTrainer(Trainer):
         self.frame_seconds = frame_seconds
         self.diagnostics: dict[str, Any] = {}  # of the combined target, from the preflight
         self.sampler = sampler
-        if projections is not None and any(True for _ in projections.parameters()):
-            # Part of the student's own forward pass while training: DistributedDataParallel averages the gradients of
-            # what is used in there, and fails on parameters that are used outside of it.
-            self.model.add_module(PROJECTIONS, projections.to(self.args.device))
-            self._hook = self.model.register_forward_hook(project_hidden_states)
+        self._hook = student_projections.attach(self.model, projections, self.args.device)
         if teachers is not None:
             teachers.to(self.args.device)
         self._sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(2, device=self.args.device))
@@ -191,9 +185,7 @@ class DistillationTrainer(Trainer):
 
     def drop_projections(self) -> None:
         """Take the projections out of the student, whose training is over."""
-        if hasattr(self.model, PROJECTIONS):
-            self._hook.remove()
-            delattr(self.model, PROJECTIONS)
+        student_projections.detach(self.model, self._hook)
 
     def forget_parts(self) -> None:
         """Drop what has been summed since the last log entry."""
@@ -231,28 +223,14 @@ class DistillationTrainer(Trainer):
     def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
         folder = Path(output_dir if output_dir is not None else self.args.output_dir)
         state = self.accelerator.unwrap_model(self.model).state_dict() if state_dict is None else state_dict
-        projections = {name: value for name, value in state.items() if name.startswith(f"{PROJECTIONS}.")}
+        projections = student_projections.of_projections(state)
         super()._save(str(folder), {name: value for name, value in state.items() if name not in projections})
         if projections and self.args.should_save and folder != Path(self.args.output_dir):
-            safetensors.torch.save_file(projections, folder / f"{PROJECTIONS}.safetensors")
+            safetensors.torch.save_file(projections, folder / student_projections.FILE)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
-        file = Path(resume_from_checkpoint) / f"{PROJECTIONS}.safetensors"
-        if file.is_file():
-            (model or self.model).load_state_dict(safetensors.torch.load_file(file), strict=False)
-
-
-def project_hidden_states(model: nn.Module, inputs: Any, output: ModelOutput) -> ModelOutput:
-    """Forward hook of a student in training: its mapped hidden states at the teachers' width."""
-    if not model.training or output.hidden_states is None:
-        return output
-    projections = getattr(model, PROJECTIONS)
-    states = list(output.hidden_states)
-    for layer in map(int, projections.layers):
-        states[layer] = projections(states[layer], layer)
-    output.hidden_states = tuple(states)
-    return output
+        student_projections.load(model or self.model, resume_from_checkpoint)
 
 
 def refuse_not_finite(logs: dict[str, float], epoch: float) -> None:
@@ -269,20 +247,3 @@ def refuse_not_finite(logs: dict[str, float], epoch: float) -> None:
             fix="lower --learning_rate, or clip harder (--max_grad_norm), and start again with "
             "--overwrite_output_dir true",
         )
-
-
-def without_infeasible(batch: dict[str, Any], output: CTCOutput) -> dict[str, Any]:
-    """The batch without the labels that its frames cannot hold: they count as 0 in `eval_loss`, and fully in WER.
-
-    A training utterance of that kind is refused before the run; of a dev utterance only the loss is undefined.
-    """
-    labels = batch["labels"]  # [B, U]
-    short = frames_needed(labels) > output.logit_lengths.to(labels.device)  # [B]
-    return {**batch, "labels": labels.masked_fill(short[:, None], IGNORED)}
-
-
-def best_labels(output: CTCOutput) -> torch.Tensor:
-    """The most probable label of every valid frame, -100 elsewhere: [B, T]."""
-    best = output.logits.argmax(-1)  # [B, T]
-    frames = torch.arange(best.shape[1], device=best.device)
-    return best.masked_fill(frames >= output.logit_lengths.to(best.device)[:, None], IGNORED)

@@ -13,9 +13,9 @@ from kd_asr_slr.arguments import DataArguments, DistillationArguments, ModelArgu
 from kd_asr_slr.errors import UserError
 from kd_asr_slr.losses.table import build_losses
 from kd_asr_slr.models.bilstm.configuration_bilstm import BiLstmConfig
+from kd_asr_slr.training.building import build_trainer
 from kd_asr_slr.training.data import load_data
 from kd_asr_slr.training.preflight import missing_needs, preflight
-from kd_asr_slr.training.session import build_trainer
 from kd_asr_slr.training.settings import label_settings, loss_settings
 from kd_asr_slr.training.student import build_processor, build_student
 

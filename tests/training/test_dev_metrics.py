@@ -21,8 +21,8 @@ from kd_asr_slr.processing.tokenization import LabelTokenizer
 from kd_asr_slr.reporting.run_folder import RunFolder
 from kd_asr_slr.tool_arguments import ScoreArguments
 from kd_asr_slr.training.data import evaluation_items, load_data, scored_corpus
+from kd_asr_slr.training.dev_labels import best_labels, without_infeasible
 from kd_asr_slr.training.evaluation import DevMetrics, attention_decoding, build_decoding, predict
-from kd_asr_slr.training.trainer import best_labels, without_infeasible
 
 TOKENIZER = LabelTokenizer.from_texts(["A B C"])  # <blank> A B C
 PROCESSOR = SimpleNamespace(blank_id=0, decode_labels=TOKENIZER.decode_labels)

@@ -18,8 +18,8 @@ from tiny_runs import assemble, cache, check, do_run, parsed
 from kd_asr_slr.errors import UserError
 from kd_asr_slr.processing.tokenization import LabelTokenizer
 from kd_asr_slr.reporting.run_folder import RunFolder
+from kd_asr_slr.training.building import build_trainer
 from kd_asr_slr.training.data import load_data
-from kd_asr_slr.training.session import build_trainer
 
 Refusal = Callable[..., str]
 

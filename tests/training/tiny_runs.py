@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from kd_asr_slr.arguments import DataArguments, DistillationArguments, ModelArguments, TeacherArguments
 from kd_asr_slr.command_line import parse, resolved
 from kd_asr_slr.training import session
+from kd_asr_slr.training.building import build_trainer
 from kd_asr_slr.training.caching import cache_teachers
 from kd_asr_slr.training.data import load_data
 from kd_asr_slr.training.preflight import preflight
@@ -88,7 +89,7 @@ def assemble(**options: Any) -> SimpleNamespace:
     run.student = build_student(run.model, run.processor, seed=run.training.seed)
     run.teachers = build_teachers(run.teaching, run.processor, run.corpus, run.data) if run.teaching else None
     parts = (run.student, run.processor, run.corpus, run.data, run.training, run.teachers, run.teaching)
-    run.trainer = session.build_trainer(*parts)
+    run.trainer = build_trainer(*parts)
     return run
 
 
