@@ -4,7 +4,9 @@
 |---|---|
 | `RunFolder` | `reporting.run_folder`: claim, finish, results, predictions |
 | `problems_of_results`, `problems_of_score` | `reporting.results_schema`: what `results.json` must hold |
-| `comparison_table`, `comparison_csv`, `speakers_csv` | `reporting.tables` |
+| `Page`, `Table` | `reporting.tables`: Markdown, LaTeX, CSV and JSON of the same lines |
+| `comparison` | `reporting.comparison`: any runs on one split, with tests against a baseline; seeds folded |
+| `overview` | `reporting.overview`: every score, of any corpora |
 | `fold_table` | `reporting.folds`: rows over held-out speakers and seeds, with tests against a baseline |
 | `verdict_of` | `reporting.verdicts`: what the WRA on held-out speakers means, beside the teachers' |
 | `read_history`, `write_history` | `reporting.history`: the trainer's log as series over epochs |

@@ -16,7 +16,7 @@ from typing import Any
 from kd_asr_slr.errors import UserError
 from kd_asr_slr.reporting.fold_runs import METRICS, FoldRow, FoldRun, read_rows
 from kd_asr_slr.reporting.run_folder import RunFolder
-from kd_asr_slr.reporting.tables import NOTHING, csv_text, markdown_table, percent
+from kd_asr_slr.reporting.tables import NOTHING, Page, Table, percent, shown_p, shown_range
 from kd_asr_slr.scoring.significance import Estimate, compare_systems, holm, rate_of_system
 
 
@@ -60,14 +60,12 @@ class FoldTable:
     baseline: str | None
     caption: str
 
-    def markdown(self) -> str:
+    def page(self) -> Page:
         """The caption, the table of the rows, and the table of the folds."""
-        blocks = [self.caption, markdown_table(*_row_columns(self)), f"By fold, {self.metric.upper()} %:"]
-        return "\n\n".join([*blocks, markdown_table(*_fold_columns(self))]) + "\n"
-
-    def csv(self) -> str:
-        """One line a row, rates as fractions and unrounded."""
-        return csv_text([_csv_line(self, line) for line in self.lines])
+        records = tuple(_csv_line(self, line) for line in self.lines)
+        tables = (("", _row_columns(self)), (f"By fold, {self.metric.upper()} %", _fold_columns(self)))
+        content = {"schema": 1, "caption": self.caption, "folds": self.folds, "metric": self.metric, "rows": records}
+        return Page(self.caption, tables, records, content)
 
 
 def fold_table(
@@ -95,7 +93,7 @@ def fold_table(
         UserError: where the runs do not make a table (see `fold_runs.read_rows`), or no row is the baseline.
 
     Example:
-        >>> print(fold_table(Path("runs/fsdd-loo").glob("*-seed?"), baseline="label-only").markdown())
+        >>> print(fold_table(Path("runs/fsdd-loo").glob("*-seed?"), baseline="label-only").page().markdown())
     """
     if metric not in METRICS:
         raise UserError(f"unknown metric '{metric}'", expected=f"one of {', '.join(METRICS)}")
@@ -175,12 +173,12 @@ def _caption(
     return text
 
 
-def _row_columns(table: FoldTable) -> tuple[list[str], list[list[str]], list[bool]]:
+def _row_columns(table: FoldTable) -> Table:
     header = ["row", "parameters", "teachers", "aggregation", "epochs", "steps", "seconds", "runs"]
     header += ["WRA", "+-", "WER", "+-", f"{table.metric.upper()} 95 % interval"]
     header += ["difference", "its interval", "p"] if table.baseline else []
     numeric = [False, True, True, False] + [True] * (len(header) - 4)
-    return header, [_cells(table, line) for line in table.lines], numeric
+    return Table(header, [_cells(table, line) for line in table.lines], numeric)
 
 
 def _cells(table: FoldTable, line: FoldLine) -> list[str]:
@@ -190,7 +188,7 @@ def _cells(table: FoldTable, line: FoldLine) -> list[str]:
     cells += [_number(facts["seconds"]), str(facts["runs"])]
     for metric in METRICS:
         cells += [percent(line.rates[metric]), NOTHING if line.spread[metric] is None else percent(line.spread[metric])]
-    cells.append(_shown(line.interval))
+    cells.append(shown_range(line.interval))
     if table.baseline:
         cells += [NOTHING] * 3 if line.difference is None else _difference_cells(line)
     return cells
@@ -199,17 +197,17 @@ def _cells(table: FoldTable, line: FoldLine) -> list[str]:
 def _difference_cells(line: FoldLine) -> list[str]:
     assert line.difference is not None and line.p_value is not None
     shown = f"{100 * line.difference.value:+.2f}"
-    return [shown, _shown(line.difference.interval), f"{line.p_value:.3f}" if line.p_value >= 0.0005 else "< 0.001"]
+    return [shown, shown_range(line.difference.interval), shown_p(line.p_value)]
 
 
-def _fold_columns(table: FoldTable) -> tuple[list[str], list[list[str]], list[bool]]:
+def _fold_columns(table: FoldTable) -> Table:
     cells = []
     for line in table.lines:
         shown = [percent(line.row.rate(table.metric, fold)) for fold in table.folds]
         if line.row.chosen:
             shown = [f"{rate} ({line.row.chosen[fold]})" for rate, fold in zip(shown, table.folds, strict=True)]
         cells.append([line_name(line), *shown])
-    return ["row", *table.folds], cells, [False] + [True] * len(table.folds)
+    return Table(["row", *table.folds], cells, [False] + [True] * len(table.folds))
 
 
 def line_name(line: FoldLine) -> str:
@@ -257,7 +255,3 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def _number(value: float | None) -> str:
     return NOTHING if value is None else f"{value:,.1f}".removesuffix(".0")
-
-
-def _shown(interval: tuple[float, float]) -> str:
-    return f"{percent(interval[0])} to {percent(interval[1])}"

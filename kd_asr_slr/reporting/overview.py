@@ -10,20 +10,21 @@ from kd_asr_slr.errors import UserError, raise_all
 from kd_asr_slr.reporting.run_folder import RunFolder
 from kd_asr_slr.reporting.tables import (
     NOTHING,
+    Page,
+    Table,
     aggregation_of,
-    markdown_table,
     percent,
     shown_counts,
     shown_interval,
     teacher_names,
 )
 
-HEADER = ["corpus", "run", "teachers", "aggregation", "decoder", "parameters"]
+HEADER = ["corpus", "run", "teachers", "aggregation", "decoder", "protocol", "parameters"]
 HEADER += ["WER", "95 % interval", "WRA", "S / D / I", "tokens"]
-NUMERIC = [False] * 5 + [True] * 6
+NUMERIC = [False] * 6 + [True] * 6
 
 
-def overview_table(runs: Iterable[RunFolder | str | Path], split: str = "test") -> str:
+def overview(runs: Iterable[RunFolder | str | Path], split: str = "test") -> Page:
     """One line a score, of runs on any corpora; rates of different corpora stand apart, nothing is computed across.
 
     Args:
@@ -31,15 +32,15 @@ def overview_table(runs: Iterable[RunFolder | str | Path], split: str = "test") 
         split: the split that was scored.
 
     Returns:
-        Markdown whose columns align in a terminal. Rates are in percent.
+        A page with one table, in percent.
 
     Raises:
         UserError: where a folder is no run folder or has no score of the split; all of them at once.
 
     Example:
-        >>> print(overview_table(["runs/speech-student", "runs/sign-student"]))
+        >>> print(overview(["runs/speech-student", "runs/sign-student"]).markdown())
     """
-    cells, problems = [], []
+    cells, records, problems = [], [], []
     for run in runs:
         folder = run if isinstance(run, RunFolder) else RunFolder(run)
         try:
@@ -49,18 +50,32 @@ def overview_table(runs: Iterable[RunFolder | str | Path], split: str = "test") 
                 raise UserError(
                     f"{folder.path} has no score of split {split}", fix=f"recipes/score.py --run {folder.path}"
                 )
-            cells += [_line(results, score, aggregation_of(results, folder.config())) for score in scores]
+            aggregation = aggregation_of(results, folder.config())
+            cells += [_line(results, score, aggregation) for score in scores]
+            records += [_record(results, score, aggregation) for score in scores]
         except UserError as error:
             problems.append(str(error))
     raise_all(problems, "the overview")
-    return markdown_table(HEADER, cells, NUMERIC)
+    return Page("", (("", Table(HEADER, cells, NUMERIC)),), tuple(records), {"schema": 1, "scores": records})
 
 
 def _line(results: dict[str, Any], score: dict[str, Any], aggregation: str | None) -> list[str]:
     decoder = score["decoder"] + (f" + {Path(score['lm']).name}" if score["lm"] else "")
     teachers = len(teacher_names(results))
     return [
-        *(results["corpus"], results["name"], str(teachers) if teachers else NOTHING, aggregation or NOTHING, decoder),
+        *(results["corpus"], results["name"], str(teachers) if teachers else NOTHING, aggregation or NOTHING),
+        *(decoder, score["protocol"]),
         *(f"{results['model']['parameters']:,}", percent(score["wer"]), shown_interval(score), percent(score["wra"])),
         *(shown_counts(score), f"{score['reference_tokens']:,}"),
     ]
+
+
+def _record(results: dict[str, Any], score: dict[str, Any], aggregation: str | None) -> dict[str, Any]:
+    low, high = score["wer_ci95"]
+    keys = ("split", "decoder", "lm", "protocol", "wer", "wra", "substitutions", "deletions", "insertions")
+    return {
+        "corpus": results["corpus"], "run": results["name"], "teachers": " ".join(teacher_names(results)),
+        "aggregation": aggregation, "parameters": results["model"]["parameters"], "bytes": results["model"]["bytes"],
+        **{key: score[key] for key in keys}, "reference_tokens": score["reference_tokens"],
+        "utterances": score["utterances"], "wer_ci95_low": low, "wer_ci95_high": high,
+    }  # fmt: skip

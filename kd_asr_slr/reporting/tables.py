@@ -1,136 +1,88 @@
-"""Comparison tables of runs, made from run folders only: Markdown that aligns in a terminal, and CSV."""
+"""Tables for people and for programs: what a cell shows, and Markdown, LaTeX, CSV and JSON of the same lines."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
+import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from kd_asr_slr.errors import UserError, raise_all
+from kd_asr_slr.errors import UserError
+from kd_asr_slr.files import plain, write_text
 from kd_asr_slr.reporting.run_folder import RunFolder
 
 NOTHING = "-"
 MAX_TEACHERS = 3
+# What LaTeX reads as commands, and how it prints them.
+LATEX = {"\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_"}
+LATEX |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}"}
+LATEX |= {"|": r"\textbar{}", '"': r"\textquotedbl{}"}
+
+
+class Table(NamedTuple):
+    """Texts in rows and columns, as every form of the table shows them.
+
+    Args:
+        header: the columns' names.
+        cells: one sequence of texts a line.
+        numeric: which columns are right-aligned.
+    """
+
+    header: Sequence[str]
+    cells: Sequence[Sequence[str]]
+    numeric: Sequence[bool]
 
 
 @dataclass(frozen=True)
-class Row:
-    """One line of a comparison: a run and one of its scores."""
-
-    label: str
-    results: dict[str, Any]
-    score: dict[str, Any]
-    aggregation: str
-
-
-def comparison_table(
-    runs: Iterable[RunFolder | str | Path],
-    split: str = "test",
-    decoder: str = "greedy",
-    protocol: str | None = None,
-) -> str:
-    """Compare runs on one split: a table of the runs, then one of the speakers, as Markdown.
+class Page:
+    """Tables with what is to be known about them, and the unrounded figures behind.
 
     Args:
-        runs: run folders; a run with several language models has a line for each.
-        split: the split that was scored.
-        decoder: the decoder that was used.
-        protocol: which protocol, where runs were scored with several.
-
-    Returns:
-        Markdown whose columns align in a terminal. Rates are in percent, rounded to two decimals.
-
-    Raises:
-        UserError: where there is no run, a run has no such score, or runs were scored on different corpora,
-            with different protocols, or on different utterances; both sides are named.
-
-    Example:
-        >>> print(comparison_table(["runs/baseline", "runs/student"], split="test"))
+        caption: what the figures are, and how sure.
+        tables: (title, table); the first one has no title of its own.
+        records: one object a line of the first table, unrounded: the CSV file.
+        content: all there is, unrounded: the JSON file.
     """
-    rows = _rows(runs, split, decoder, protocol)
-    first = rows[0]
-    caption = (
-        f"Corpus {first.results['corpus']}, split {split}, decoder {decoder}, protocol {first.score['protocol']}: "
-        f"{first.score['utterances']:,} utterances, {first.score['reference_tokens']:,} reference tokens. "
-        "Rates in %, WER with its 95 % interval."
-    )
-    blocks = [caption, markdown_table(*run_columns(rows))]
-    if any(row.score["by_speaker"] for row in rows):
-        blocks += ["By speaker, WER % (WRA %):", markdown_table(*speaker_columns(rows))]
-    return "\n\n".join(blocks) + "\n"
+
+    caption: str
+    tables: tuple[tuple[str, Table], ...]
+    records: tuple[dict[str, Any], ...]
+    content: dict[str, Any]
+
+    def markdown(self) -> str:
+        """The caption and the tables; the columns align in a terminal too."""
+        blocks = [self.caption] if self.caption else []
+        for title, table in self.tables:
+            blocks += [f"{title}:"] if title else []
+            blocks.append(markdown_table(*table))
+        return "\n\n".join(blocks) + "\n"
+
+    def latex(self) -> str:
+        """A table environment each, with the rules of booktabs; the first one has the caption."""
+        tables = [latex_table(table, title or self.caption) for title, table in self.tables]
+        return "% needs \\usepackage{booktabs} and \\usepackage[T1]{fontenc}\n" + "\n".join(tables)
+
+    def csv(self) -> str:
+        """One line a record, unrounded."""
+        return csv_text(self.records)
+
+    def json(self) -> str:
+        """Everything, unrounded."""
+        return json.dumps(plain(self.content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def write(self, path: str | Path) -> Path:
+        """Write the form that the file's suffix names; see `FORMS`."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return write_text(target, getattr(self, FORMS[target.suffix])())
 
 
-def comparison_csv(
-    runs: Iterable[RunFolder | str | Path],
-    split: str = "test",
-    decoder: str = "greedy",
-    protocol: str | None = None,
-) -> str:
-    """The table of the runs as CSV, one line a score, rates as fractions and unrounded; see `comparison_table`."""
-    keys = ("wer", "wra", "substitutions", "deletions", "insertions", "reference_tokens", "utterances")
-    lines = []
-    for row in _rows(runs, split, decoder, protocol):
-        results, score = row.results, row.score
-        low, high = score["wer_ci95"]
-        lines.append({
-            "run": row.label, "recipe": results["recipe"], "corpus": results["corpus"], "seed": results["seed"],
-            "model": results["model"]["type"], "parameters": results["model"]["parameters"],
-            "bytes": results["model"]["bytes"], "teachers": " ".join(teacher_names(results)),
-            "aggregation": row.aggregation if row.aggregation != NOTHING else "",
-            "split": split, "decoder": decoder, "lm": score["lm"] or "", "protocol": score["protocol"],
-            **{key: score[key] for key in keys}, "wer_ci95_low": low, "wer_ci95_high": high,
-        })  # fmt: skip
-    return csv_text(lines)
-
-
-def speakers_csv(
-    runs: Iterable[RunFolder | str | Path],
-    split: str = "test",
-    decoder: str = "greedy",
-    protocol: str | None = None,
-) -> str:
-    """The table of the speakers as CSV, one line a run and speaker, unrounded; see `comparison_table`."""
-    lines = [
-        {"run": row.label, "lm": row.score["lm"] or "", "speaker": speaker, **{key: rates[key] for key in rates}}
-        for row in _rows(runs, split, decoder, protocol)
-        for speaker, rates in sorted(row.score["by_speaker"].items())
-    ]
-    return csv_text(lines)
-
-
-def run_columns(rows: Sequence[Row]) -> tuple[list[str], list[list[str]], list[bool]]:
-    """Header, cells and which columns are numbers, of the table of the runs."""
-    with_lm = any(row.score["lm"] for row in rows)
-    header = ["run", "model", "parameters", "MB", "teachers", "aggregation"]
-    header += ["LM"] * with_lm + ["WER", "95 % interval", "WRA", "S / D / I"]
-    numeric = [False, False, True, True, False, False] + [False] * with_lm + [True] * 4
-    cells = []
-    for row in rows:
-        model, score = row.results["model"], row.score
-        cells.append(
-            [row.label, model["type"], f"{model['parameters']:,}", f"{model['bytes'] / 1e6:.2f}"]
-            + [shown_teachers(row.results), row.aggregation]
-            + [Path(score["lm"]).name if score["lm"] else NOTHING] * with_lm
-            + [percent(score["wer"]), shown_interval(score), percent(score["wra"]), shown_counts(score)]
-        )
-    return header, cells, numeric
-
-
-def speaker_columns(rows: Sequence[Row]) -> tuple[list[str], list[list[str]], list[bool]]:
-    """Header, cells and which columns are numbers, of the table of the speakers: a line each, a column a run."""
-    header = ["speaker", "tokens"] + [_with_lm(row) for row in rows]
-    cells = []
-    for speaker in sorted(rows[0].score["by_speaker"]):
-        line = [speaker, f"{rows[0].score['by_speaker'][speaker]['reference_tokens']:,}"]
-        for row in rows:
-            rates = row.score["by_speaker"][speaker]
-            line.append(f"{percent(rates['wer'])} ({percent(rates['wra'])})")
-        cells.append(line)
-    return header, cells, [False] + [True] * (len(rows) + 1)
+FORMS = {".md": "markdown", ".tex": "latex", ".csv": "csv", ".json": "json"}
 
 
 def markdown_table(header: Sequence[str], cells: Sequence[Sequence[str]], numeric: Sequence[bool]) -> str:
@@ -148,15 +100,55 @@ def markdown_table(header: Sequence[str], cells: Sequence[Sequence[str]], numeri
     return "\n".join("| " + " | ".join(line) + " |" for line in [padded[0], rule, *padded[1:]])
 
 
+def latex_table(table: Table, caption: str) -> str:
+    """A LaTeX table with the rules of booktabs.
+
+    Args:
+        table: its texts are escaped here.
+        caption: what stands above it.
+
+    Example:
+        >>> print(latex_table(Table(["run", "WER"], [["a_b", "25.69"]], [False, True]), "Two runs"))
+    """
+    rows = [" & ".join(map(latex_text, line)) + r" \\" for line in (table.header, *table.cells)]
+    columns = "".join("r" if right else "l" for right in table.numeric)
+    lines = [r"\begin{table}", r"  \centering", rf"  \caption{{{latex_text(caption)}}}"]
+    lines += [rf"  \begin{{tabular}}{{{columns}}}", r"    \toprule", f"    {rows[0]}", r"    \midrule"]
+    lines += [f"    {row}" for row in rows[1:]]
+    return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", r"\end{table}"]) + "\n"
+
+
+def latex_text(text: str) -> str:
+    r"""A text as LaTeX prints it: special characters escaped, "24.37 to 27.01" with a dash between the numbers.
+
+    Example:
+        >>> print(latex_text("a_b & 50 %"))
+        a\_b \& 50 \%
+    """
+    escaped = "".join(LATEX.get(character, character) for character in text.replace("\n", " "))
+    return re.sub(r"(?<=\d) to (?=-?\d)", "--", escaped)
+
+
 def percent(rate: float) -> str:
     """0.48413 -> "48.41"."""
     return f"{100 * rate:.2f}"
 
 
+def shown_p(value: float | None) -> str:
+    """A p-value: three decimals, or "< 0.001"; a dash where there is none."""
+    if value is None:
+        return NOTHING
+    return f"{value:.3f}" if value >= 0.0005 else "< 0.001"
+
+
+def shown_range(interval: Sequence[float]) -> str:
+    """An interval of rates: "46.90 to 49.82"."""
+    return f"{percent(interval[0])} to {percent(interval[1])}"
+
+
 def shown_interval(score: dict[str, Any]) -> str:
     """The 95 % interval of the WER: "46.90 to 49.82"."""
-    low, high = score["wer_ci95"]
-    return f"{percent(low)} to {percent(high)}"
+    return shown_range(score["wer_ci95"])
 
 
 def shown_counts(score: dict[str, Any]) -> str:
@@ -179,88 +171,32 @@ def aggregation_of(results: dict[str, Any], config: dict[str, Any]) -> str | Non
 
 def shown_teachers(results: dict[str, Any]) -> str:
     """The teachers' names, or their number and the first of them where they are many."""
-    names = teacher_names(results)
+    names = [Path(name).name for name in teacher_names(results)]
     if len(names) > MAX_TEACHERS:
         return f"{len(names)} ({names[0]}, ...)"
     return ", ".join(names) or NOTHING
 
 
-# -- inside ----------------------------------------------------------------------------------------------------
-
-
-def _rows(runs: Iterable[RunFolder | str | Path], split: str, decoder: str, protocol: str | None) -> list[Row]:
-    folders = [run if isinstance(run, RunFolder) else RunFolder(run) for run in runs]
-    if not folders:
-        raise UserError("there are no runs to compare", expected="at least one run folder", fix="name the run folders")
-    read, problems = [], []
-    for folder in folders:  # every broken folder is named, not only the first
-        try:
-            results = folder.read_results()
-            aggregation = aggregation_of(results, folder.config()) or NOTHING
-            read.append((folder, results, scores_of(folder, results, split, decoder, protocol), aggregation))
-        except UserError as error:
-            problems.append(str(error))
-    raise_all(problems, "the comparison")
-    labels = _labels([(folder, results["name"]) for folder, results, _, _ in read])
-    rows = [
-        Row(label, results, score, aggregation)
-        for label, (_, results, scores, aggregation) in zip(labels, read, strict=True)
-        for score in scores
-    ]
-    raise_all(_incomparable(rows), "these runs cannot be compared")
-    return rows
-
-
 def scores_of(
-    folder: RunFolder, results: dict[str, Any], split: str, decoder: str, protocol: str | None
+    folder: RunFolder, results: dict[str, Any], split: str, decoder: str | None, protocol: str | None
 ) -> list[dict[str, Any]]:
-    """The scores asked for; several only where they differ in their language model."""
-    found = [score for score in results["scores"] if (score["split"], score["decoder"]) == (split, decoder)]
+    """The scores asked for, of one decoder or (None) of all; of one decoder, they differ in their language model."""
+    found = [score for score in results["scores"] if score["split"] == split and decoder in (None, score["decoder"])]
     protocols = list(dict.fromkeys(score["protocol"] for score in found))
     if len(protocols) > 1 and protocol is None:
-        raise UserError(f"{folder.path} has scores by {' and '.join(protocols)}", "one protocol", "name one of them")
+        raise UserError(
+            f"{folder.path} has scores by {' and '.join(protocols)}", "one protocol", "name one of them (--protocol)"
+        )
     found = [score for score in found if protocol in (None, score["protocol"])]
     if not found:
-        asked = f"split {split}, decoder {decoder}" + (f", protocol {protocol}" if protocol else "")
+        asked = f"split {split}" + (f", decoder {decoder}" if decoder else "")
+        asked += f", protocol {protocol}" if protocol else ""
         there = "; ".join(f"{s['split']}, {s['decoder']}, {s['protocol']}" for s in results["scores"])
         raise UserError(
             f"{folder.path} has no score for {asked} (it has: {there or 'none'})",
-            fix=f"score it: recipes/score.py --run {folder.path} --split {split} --decoder {decoder}",
+            fix=f"score it: recipes/score.py --run {folder.path} --split {split} --decoder {decoder or 'greedy'}",
         )
     return found
-
-
-def _labels(folders: Sequence[tuple[RunFolder, str]]) -> list[str]:
-    """The runs' names; with the folder where two runs share one."""
-    names = [name for _, name in folders]
-    return [name if names.count(name) == 1 else f"{name} ({folder.path})" for folder, name in folders]
-
-
-def _incomparable(rows: Sequence[Row]) -> list[str]:
-    """In what a run differs from the first one so that their rates may not stand in one table."""
-    first = rows[0]
-    problems = []
-    for row in rows[1:]:
-        for what, theirs, ours in (
-            ("corpus", first.results["corpus"], row.results["corpus"]),
-            ("protocol", first.score["protocol"], row.score["protocol"]),
-            ("number of utterances", first.score["utterances"], row.score["utterances"]),
-            ("number of reference tokens", first.score["reference_tokens"], row.score["reference_tokens"]),
-            ("speakers", _speakers(first), _speakers(row)),
-        ):
-            if theirs != ours:
-                problems.append(f"{first.label} was scored with {what} {theirs}, {row.label} with {ours}")
-                break  # what follows from the first difference is not worth a line
-    return problems
-
-
-def _speakers(row: Row) -> str:
-    rates = row.score["by_speaker"].items()
-    return ", ".join(f"{name} ({values['reference_tokens']})" for name, values in sorted(rates))
-
-
-def _with_lm(row: Row) -> str:
-    return f"{row.label} + {Path(row.score['lm']).name}" if row.score["lm"] else row.label
 
 
 def csv_text(lines: Sequence[dict[str, Any]]) -> str:

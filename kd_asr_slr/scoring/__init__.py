@@ -8,7 +8,8 @@
 | `predictions` | prediction rows: join by id, read, write |
 | `score` | one entry of `scores` in a run's results.json |
 | `breakdown` | CER, collapse, intervals over utterances and speakers, rates by band, category, seen words |
-| `significance` | paired bootstrap over seeds and utterances, MAPSSWE, McNemar, Holm |
+| `significance` | paired bootstrap over seeds and utterances, McNemar, Holm |
+| `matched_pairs` | MAPSSWE: segments between words that both runs have right, and the test over them |
 | `verdict` | what a WRA on held-out speakers means, and what to do |
 | `nist` | stm and ctm files: read, write |
 | `files` | score a ctm file against a stm file, without a run |

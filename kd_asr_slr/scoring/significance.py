@@ -3,9 +3,10 @@
 | test | question | chance that it counts |
 |---|---|---|
 | `compare_systems` | difference of rates, an interval and a p-value | of utterances (or speakers), and of seeds |
-| `matched_pairs` | difference of WER of two runs (MAPSSWE) | of utterances |
 | `mcnemar` | difference of WRA of two runs | of utterances |
 | `holm` | correction of p-values for the number of comparisons | - |
+
+The matched-pairs test of word errors (MAPSSWE) needs the words, not only their errors: `matched_pairs`.
 
 Errors are joined by utterance id (`joined`), so that both systems are compared on the very same utterances.
 """
@@ -148,32 +149,6 @@ def compare_systems(
 def rate_of_system(folds: Sequence[Outcomes], *, seed: int = 0, draws: int = DEFAULT_DRAWS) -> Estimate:
     """The rate of one system, mean over folds and seeds; its interval knows of utterances and seeds."""
     return _estimate([((1.0, fold),) for fold in folds], seed, draws)
-
-
-def matched_pairs(ours: Outcomes, theirs: Outcomes) -> tuple[float, float]:
-    """Matched-pairs test of word errors (MAPSSWE) between two single runs; the segments are the utterances.
-
-    Args:
-        ours: one run [1, N].
-        theirs: another one [1, N], on the same utterances.
-
-    Returns:
-        The statistic (mean error difference a segment, over its standard error) and its two-sided p-value, from the
-        normal distribution as in NIST's sc_stats. Equal errors everywhere give 0 and 1.
-
-    Raises:
-        ValueError: if there are several runs, or fewer than two utterances.
-
-    Source: Gillick and Cox, "Some statistical issues in the comparison of speech recognition algorithms" (ICASSP 1989).
-    """
-    differences = (_single(ours) - _single(theirs))[0]  # [N]
-    if len(differences) < 2:
-        raise ValueError(f"{len(differences)} utterance; the test needs two or more")
-    error = float(differences.std(ddof=1)) / math.sqrt(len(differences))
-    mean = float(differences.mean())
-    if error == 0.0:
-        return (0.0, 1.0) if mean == 0.0 else (math.copysign(math.inf, mean), 0.0)
-    return mean / error, float(2 * stats.norm.sf(abs(mean / error)))
 
 
 def mcnemar(ours: Outcomes, theirs: Outcomes) -> tuple[int, int, float]:

@@ -49,7 +49,9 @@ def test_markdown_and_csv(folders: list[Path], tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--baseline", "plain"), "--baseline goes with --folds"),
+        (("--baseline", "plain", "--overview"), "--baseline does not go with --overview"),
+        (("--seeds", "--folds"), "give one of them"),
+        (("--folds", "--output", "table.docx"), "expected a file that ends in .md, .tex, .csv, .json"),
         (("--oracle", "plain"), "--oracle goes with --folds"),
         (("--folds", "--baseline", "labels"), "no row is called 'labels'; expected one of plain, better"),
     ],

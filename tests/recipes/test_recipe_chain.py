@@ -183,7 +183,10 @@ def test_cache_distil_score_compare(
     table = done(run("compare", teacher, student, output=base / "tables" / "runs.csv"))
     assert all(f"{100 * results_of(folder)['scores'][1]['wer']:.2f}" in table.out for folder in (teacher, student))
     lines = (base / "tables/runs.csv").read_text(encoding="utf-8").splitlines()
-    assert len(lines) == 3 and lines[0].startswith("run,") and lines[2].startswith("student,distill,")
+    assert len(lines) == 4 and lines[0].startswith("run,") and lines[2].startswith("student,distill,")
+    assert [line.split(",")[10] for line in lines[1:]] == ["greedy", "greedy", "beam"]
+    tested = done(run("compare", teacher, student, "--baseline", teacher, output=base / "tables" / "runs.tex")).out
+    assert "p (matched pairs)" in tested and r"\toprule" in (base / "tables/runs.tex").read_text()
     overview = done(run("compare", "--overview", student, output=base / "tables" / "all.md"))
     assert overview.out.count("student") == 2
     assert (base / "tables/all.md").read_text(encoding="utf-8").strip() == overview.out.strip()

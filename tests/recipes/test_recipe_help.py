@@ -44,4 +44,4 @@ def test_help_lists_every_option(recipe: str, tmp_path: Path, monkeypatch: pytes
 
 def test_help_of_compare() -> None:
     shown = done(run("compare", "--help")).out
-    assert all(option in shown for option in ("RUN", "--split", "--decoder", "--overview", "--output"))
+    assert all(option in shown for option in ("RUN", "--split", "--decoder", "--baseline", "--overview", "--output"))

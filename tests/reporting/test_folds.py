@@ -73,7 +73,7 @@ def read_table(markdown: str, number: int) -> dict[str, list[str]]:
 
 def test_the_figures_by_hand(runs):
     table = fold_table(runs, baseline="label-only")
-    lines = read_table(table.markdown(), 0)
+    lines = read_table(table.page().markdown(), 0)
     assert list(lines) == list(RIGHT)
     for row, by_fold in RIGHT.items():
         shares = [[right / SIZE for right in by_fold[fold]] for fold in FOLDS]
@@ -84,7 +84,7 @@ def test_the_figures_by_hand(runs):
         assert cells[7] == f"{100 * mean(by_seed):.2f}"
         assert float(cells[8]) == pytest.approx(100 * stdev(by_seed), abs=0.006)
         assert float(cells[9]) == pytest.approx(200 * (1 - mean(by_seed)), abs=0.006)  # two errors a wrong utterance
-        assert read_table(table.markdown(), 1)[row] == [f"{100 * mean(share):.2f}" for share in shares]
+        assert read_table(table.page().markdown(), 1)[row] == [f"{100 * mean(share):.2f}" for share in shares]
         low, high = map(float, cells[11].split(" to "))
         assert 0 <= low < float(cells[7]) < high <= 100
     assert lines["label-only"][12:] == ["-", "-", "-"]
@@ -96,7 +96,9 @@ def errors_of(row: str, fold: str) -> list[dict[str, tuple[int, int]]]:
 
 
 def test_differences_and_corrected_p_values_are_those_of_the_test_itself(runs):
-    lines = {line["row"]: line for line in csv.DictReader(io.StringIO(fold_table(runs, baseline="label-only").csv()))}
+    lines = {
+        line["row"]: line for line in csv.DictReader(io.StringIO(fold_table(runs, baseline="label-only").page().csv()))
+    }
     expected = {}
     for row in ("kd-route", "kd-gate"):
         sides = [[stacked(joined(errors_of(name, fold), ["1", "2"])) for name in ("label-only", row)] for fold in FOLDS]
@@ -112,8 +114,8 @@ def test_differences_and_corrected_p_values_are_those_of_the_test_itself(runs):
 
 def test_wer_as_the_metric_turns_the_sign(runs):
     table = fold_table(runs, metric="wer", baseline="label-only")
-    assert read_table(table.markdown(), 0)["kd-route"][12] == "-55.00"
-    assert read_table(table.markdown(), 1)["kd-gate"] == ["110.00", "65.00"]
+    assert read_table(table.page().markdown(), 0)["kd-route"][12] == "-55.00"
+    assert read_table(table.page().markdown(), 1)["kd-gate"] == ["110.00", "65.00"]
     assert "interval of the WER" in table.caption and "2 comparisons" in table.caption
 
 
@@ -124,7 +126,7 @@ def test_the_oracle_takes_the_best_of_each_fold(make, runs):
     ]
     table = fold_table([*runs, *teachers], oracle="teachers/*")
     assert [line.row.name for line in table.lines] == ["best of teachers/* (oracle)", *RIGHT]
-    assert read_table(table.markdown(), 1)["best of teachers/* (oracle)"] == [
+    assert read_table(table.page().markdown(), 1)["best of teachers/* (oracle)"] == [
         "35.00 (teachers/bert)",
         "55.00 (teachers/anna)",
     ]
@@ -144,7 +146,7 @@ def test_microphones_and_transductive_rows_are_said(make, tmp_path):
     results = runs[0].read_results()
     runs[0]._write_results({**results, "untranscribed": {"utterances": 3, "transductive": True}})
     table = fold_table(runs)
-    assert list(read_table(table.markdown(), 0)) == ["a (transductive)"]
+    assert list(read_table(table.page().markdown(), 0)) == ["a (transductive)"]
     assert "Recordings of one utterance are drawn together" in table.caption
 
 

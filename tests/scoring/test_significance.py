@@ -15,7 +15,6 @@ from kd_asr_slr.scoring.significance import (
     compare_systems,
     holm,
     joined,
-    matched_pairs,
     mcnemar,
     rate_of_system,
     stacked,
@@ -30,37 +29,7 @@ def outcomes(errors, weights=None) -> Outcomes:
     )
 
 
-def random_pair(seed: int, size: int) -> tuple[Outcomes, Outcomes]:
-    rng = np.random.default_rng(seed)
-    lengths = rng.integers(1, 12, size)
-    return outcomes(rng.binomial(lengths, 0.3), lengths), outcomes(rng.binomial(lengths, 0.25), lengths)
-
-
 # -- two single runs -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_matched_pairs_is_the_paired_test_of_scipy(seed):
-    """The statistic is that of the paired t-test; with 400 segments the normal tail is that of t to three places."""
-    ours, theirs = random_pair(seed, 400)
-    statistic, p_value = matched_pairs(ours, theirs)
-    expected = stats.ttest_rel(ours.errors[0], theirs.errors[0])
-    assert statistic == pytest.approx(expected.statistic)
-    assert p_value == pytest.approx(2 * stats.norm.cdf(-abs(expected.statistic)))
-    assert p_value == pytest.approx(expected.pvalue, abs=2e-3)
-
-
-def test_matched_pairs_by_hand():
-    """Differences 1, 0, 2, 1: mean 1, variance 2 / 3, so the statistic is 1 / sqrt(1 / 6)."""
-    statistic, p_value = matched_pairs(outcomes([2, 1, 3, 1]), outcomes([1, 1, 1, 0]))
-    assert statistic == pytest.approx(math.sqrt(6))
-    assert p_value == pytest.approx(math.erfc(math.sqrt(6) / math.sqrt(2)))
-    assert matched_pairs(outcomes([1, 2]), outcomes([1, 2])) == (0.0, 1.0)
-    assert matched_pairs(outcomes([1, 1]), outcomes([2, 2])) == (-math.inf, 0.0)
-    with pytest.raises(ValueError, match="two or more"):
-        matched_pairs(outcomes([1]), outcomes([2]))
-    with pytest.raises(ValueError, match="2 runs were given"):
-        matched_pairs(outcomes([[1, 1], [1, 0]]), outcomes([2, 2]))
 
 
 @pytest.mark.parametrize(("gained", "lost"), [(0, 0), (1, 0), (5, 1), (8, 8), (3, 12)])
