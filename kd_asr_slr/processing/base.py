@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from transformers import AutoFeatureExtractor, AutoProcessor, BatchFeature, PreTrainedConfig, ProcessorMixin
+from transformers import BatchFeature, ProcessorMixin
 from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 
 from kd_asr_slr.errors import UserError
@@ -194,17 +194,3 @@ class RecogniserProcessor(ProcessorMixin):
             texts = [text] if isinstance(text, str) else text
             output["labels"] = [self.encode_labels(item) for item in texts]
         return output
-
-
-def register(
-    key: type[PreTrainedConfig], extractor: type[UtteranceExtractor], processor: type[RecogniserProcessor]
-) -> None:
-    """Make AutoFeatureExtractor and AutoProcessor know a pair of classes.
-
-    Args:
-        key: a configuration class of its own; the registries are keyed by such, the classes are found by name.
-        extractor: the feature extractor.
-        processor: the processor.
-    """
-    AutoFeatureExtractor.register(key, extractor, exist_ok=True)
-    AutoProcessor.register(key, processor, exist_ok=True)

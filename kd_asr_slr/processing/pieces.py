@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sentencepiece import SentencePieceProcessor
-from transformers import AutoTokenizer, PreTrainedConfig
 
 from kd_asr_slr.errors import UserError
 from kd_asr_slr.files import write_bytes
@@ -226,12 +225,3 @@ def _content(path: str | Path | None) -> bytes:
 
 def _specials(decoder: bool) -> list[str]:
     return [BLANK, BEGIN, END] if decoder else [BLANK]
-
-
-class _PieceTokenizerKey(PreTrainedConfig):
-    """The key under which transformers' registry knows the tokenizer; no model has this configuration."""
-
-    model_type = "kd_asr_slr_pieces"
-
-
-AutoTokenizer.register(_PieceTokenizerKey, tokenizer_class=PieceTokenizer, exist_ok=True)

@@ -7,11 +7,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from transformers import PreTrainedConfig
 
 from kd_asr_slr.errors import UserError, raise_all
 from kd_asr_slr.processing import landmarks
-from kd_asr_slr.processing.base import RecogniserProcessor, UtteranceExtractor, register
+from kd_asr_slr.processing.base import RecogniserProcessor, UtteranceExtractor
 from kd_asr_slr.processing.layouts import LAYOUTS as POINT_LAYOUTS
 from kd_asr_slr.processing.layouts import Layout, describe_width
 from kd_asr_slr.processing.projection import WHOLE, ColumnFitter, Columns, Projection
@@ -307,12 +306,3 @@ def _raw_frames(media: np.ndarray) -> np.ndarray:
         raise UserError(f"features of shape {frames.shape}", "frames [T, F], at least one")
     landmarks.check_finite(frames)
     return frames
-
-
-class _SignKey(PreTrainedConfig):
-    """The key of the sign classes in transformers' registries; no model has this configuration."""
-
-    model_type = "kd_asr_slr_sign"
-
-
-register(_SignKey, SignFeatureExtractor, SignProcessor)

@@ -6,11 +6,10 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from transformers import PreTrainedConfig
 from transformers.audio_utils import mel_filter_bank
 
 from kd_asr_slr.errors import UserError, raise_all
-from kd_asr_slr.processing.base import RecogniserProcessor, UtteranceExtractor, register
+from kd_asr_slr.processing.base import RecogniserProcessor, UtteranceExtractor
 
 KINDS = ("log_mel", "waveform")
 NORMALISATIONS = ("utterance", "none")
@@ -180,12 +179,3 @@ def _checked_waveform(media: np.ndarray) -> np.ndarray:
 
 def _normalised_waveform(waveform: np.ndarray) -> np.ndarray:
     return (waveform - waveform.mean()) / np.sqrt(waveform.var() + VARIANCE_FLOOR)
-
-
-class _SpeechKey(PreTrainedConfig):
-    """The key of the speech classes in transformers' registries; no model has this configuration."""
-
-    model_type = "kd_asr_slr_speech"
-
-
-register(_SpeechKey, SpeechFeatureExtractor, SpeechProcessor)

@@ -6,9 +6,10 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from pathlib import Path
 
-from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizer, PreTrainedTokenizerBase
 
 from kd_asr_slr.errors import UserError, raise_all
 
@@ -236,6 +237,23 @@ class LabelTokenizer(PreTrainedTokenizer):
             return " ".join(tokens)
         return " ".join("".join(tokens).replace(SPACE, " ").split())
 
+    def _decode(
+        self,
+        token_ids: int | Sequence[int],
+        skip_special_tokens: bool = False,
+        clean_up_tokenization_spaces: bool | None = None,
+        group_tokens: bool = True,
+        **kwargs: object,
+    ) -> str:
+        """Text of a best path, as transformers' CTC tokenizers read it: `decode` collapses repeats, then drops blanks.
+
+        So `transformers.pipeline` and `batch_decode(logits.argmax(-1))` give a text. `group_tokens=False` is for labels
+        that are collapsed already.
+        """
+        del skip_special_tokens, clean_up_tokenization_spaces, kwargs  # no special token is ever part of a text
+        path = [token_ids] if isinstance(token_ids, int) else token_ids
+        return self.decode_labels([index for index, _ in groupby(path)] if group_tokens else path)
+
     def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str, ...]:
         """Write `vocab.json` into the folder; called by `save_pretrained`."""
         name = (f"{filename_prefix}-" if filename_prefix else "") + self.vocab_files_names["vocab_file"]
@@ -276,12 +294,3 @@ def _check_tokens(tokens: Sequence[str], specials: Sequence[str]) -> None:
     problems = [f"'{token}' stands {count} times in it" for token, count in Counter(tokens).items() if count > 1]
     problems += [f"the special token '{token}' is not in it" for token in specials if token not in tokens]
     raise_all(problems, "the token list")
-
-
-class _LabelTokenizerKey(PreTrainedConfig):
-    """The key under which transformers' registry knows the tokenizer; no model has this configuration."""
-
-    model_type = "kd_asr_slr_labels"
-
-
-AutoTokenizer.register(_LabelTokenizerKey, tokenizer_class=LabelTokenizer, exist_ok=True)

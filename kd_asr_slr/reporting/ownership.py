@@ -26,7 +26,7 @@ OWNED = (
     "config.json", "generation_config.json", "model.safetensors", "model-*.safetensors",
     "model.safetensors.index.json", "preprocessor_config.json", "processor_config.json", "tokenizer_config.json",
     "special_tokens_map.json", "added_tokens.json", "vocab.json", "tokens.json", "tokenizer.json", "tokenizer.model",
-    "configuration_*.py", "modeling_*.py",
+    "pieces.model", "configuration_*.py", "modeling_*.py", "kd_asr_slr_*.py",
     # transformers.Trainer
     "checkpoint-[0-9]*", "epoch-[0-9]*", "trainer_state.json", "training_args.bin", "all_results.json",
     "train_results.json", "eval_results.json", "runs", "tensorboard",

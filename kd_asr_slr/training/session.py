@@ -17,6 +17,7 @@ from transformers import EarlyStoppingCallback, TrainerState
 
 from kd_asr_slr.arguments import DataArguments, DistillationArguments
 from kd_asr_slr.errors import UserError
+from kd_asr_slr.hub.custom_code import write_custom_code
 from kd_asr_slr.reporting.curves import write_curves
 from kd_asr_slr.reporting.model_card import write_model_card
 from kd_asr_slr.reporting.run_folder import RunFolder
@@ -194,12 +195,15 @@ def has_stopped_early(trainer: DistillationTrainer, checkpoint: Path) -> bool:
 def finish(
     trainer: DistillationTrainer, session: Session, *, processor: Any, corpus: DatasetDict, data: DataArguments
 ) -> None:
-    """Save the best student, score dev and test greedily, draw the curves, write the card, mark the run finished."""
+    """Save the best student with its code, score dev and test greedily, draw the curves, write the card, mark the run
+    finished.
+    """
     trainer.drop_projections()
     trainer.save_model()
     if trainer.is_world_process_zero():
         model = trainer.accelerator.unwrap_model(trainer.model)
         folder, teachers = session.folder, described(trainer.teachers)
+        write_custom_code(folder.path)
         folder.write_results(
             model_type=model.config.model_type,
             parameters=model.num_parameters(),

@@ -13,7 +13,7 @@ from kd_asr_slr.errors import UserError
 from kd_asr_slr.models.bilstm.configuration_bilstm import BiLstmConfig
 from kd_asr_slr.models.bilstm.modeling_bilstm import BiLstmForCTC
 from kd_asr_slr.models.parts.ctc_loss import ctc_label_loss
-from kd_asr_slr.models.parts.frames import reversal
+from kd_asr_slr.models.parts.frames import reversal, valid_frames
 from kd_asr_slr.models.parts.recurrent import BiLstmLayer
 
 FRONTS = [{"stride": 1}, {"stride": 1, "conv_layers": 2}, {"stride": 2}, {"stride": 4}, {"stride": 4, "conv_layers": 3}]
@@ -111,8 +111,19 @@ def test_hidden_states_are_one_a_layer_and_the_head_reads_the_last() -> None:
     features, mask = padded_batch()
     output = model(features, mask, output_hidden_states=True)
     assert [tuple(state.shape) for state in output.hidden_states] == [(4, 16, 16)] * 3
-    torch.testing.assert_close(model.head(output.hidden_states[-1]), output.logits)
+    valid = valid_frames(output.logit_lengths, 16)
+    torch.testing.assert_close(model.head(output.hidden_states[-1])[valid], output.logits[valid])
     assert model(features, mask).hidden_states is None
+
+
+def test_an_argmax_over_padding_reads_blanks() -> None:
+    model = small(stride=2, pad_token_id=3)
+    features, mask = padded_batch()
+    output = model(features, mask)
+    best = output.logits.argmax(-1)[~valid_frames(output.logit_lengths, 16)]
+    assert len(best) and (best == 3).all()
+    training = model.train()(features, mask).logits  # where the loss reads valid frames only, nothing is copied
+    assert (training.argmax(-1)[~valid_frames(output.logit_lengths, 16)] != 3).any()
 
 
 def test_every_layer_adds_to_what_it_read() -> None:

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 from transformers import Wav2Vec2CTCTokenizer
 
 from kd_asr_slr.errors import UserError
-from kd_asr_slr.processing.tokenization import LabelTokenizer, fingerprint_of, split_labels, token_list
+from kd_asr_slr.processing.tokenization import (
+    BLANK,
+    SPACE,
+    LabelTokenizer,
+    fingerprint_of,
+    split_labels,
+    token_list,
+)
 
 
 def test_words_are_sorted_after_the_blank_and_the_decoder_tokens() -> None:
@@ -98,3 +107,26 @@ def test_token_list_of_a_tokenizer_of_transformers(tmp_path) -> None:
     path.write_text(json.dumps({"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3, "|": 5, "A": 6}))
     with pytest.raises(UserError, match="no token of index 4"):
         token_list(Wav2Vec2CTCTokenizer(str(path)))
+
+
+@pytest.mark.parametrize("kind", ["words", "characters"])
+def test_decode_reads_a_best_path_as_transformers_ctc_tokenizers_do(kind: str, tmp_path: Path) -> None:
+    ours = LabelTokenizer.from_texts(["AB BA"], kind=kind)
+    vocabulary = {token: index for index, token in enumerate(ours.tokens)}
+    (tmp_path / "vocab.json").write_text(json.dumps(vocabulary))
+    theirs = Wav2Vec2CTCTokenizer(
+        str(tmp_path / "vocab.json"), pad_token=BLANK, unk_token=BLANK, word_delimiter_token=SPACE, bos_token=BLANK,
+        eos_token=BLANK,
+    )  # fmt: skip
+    generator = np.random.default_rng(0)
+    for _ in range(50):
+        path = generator.integers(0, len(ours.tokens), size=12)
+        expected = theirs.decode(path) if kind == "characters" else collapsed(path, ours)
+        assert ours.decode(path) == " ".join(expected.split())
+    assert ours.batch_decode([[1, 1, 0, 1], [2]]) == [ours.decode([1, 0, 1]), ours.decode([2])]
+    assert ours.decode([1, 1], group_tokens=False) == ours.decode_labels([1, 1])
+
+
+def collapsed(path: np.ndarray, tokenizer: LabelTokenizer) -> str:
+    kept = [index for place, index in enumerate(path) if index and (place == 0 or path[place - 1] != index)]
+    return " ".join(tokenizer.tokens[index] for index in kept)

@@ -20,6 +20,7 @@ from kd_asr_slr.models.nemo_hybrid.label_losses import decoder_label_loss, teach
 from kd_asr_slr.models.nemo_hybrid.nemo_parts import build_encoder, build_preprocessor, constant_buffers, reset_module
 from kd_asr_slr.models.parts.classifier import build_intermediate
 from kd_asr_slr.models.parts.ctc_loss import ctc_label_loss
+from kd_asr_slr.models.parts.frames import blank_padding
 from kd_asr_slr.outputs import HybridOutput
 
 
@@ -150,6 +151,8 @@ class NemoHybridForASR(PreTrainedModel):
         middle = self.config.intermediate_layer
         frames, lengths, layers = self.encode(input_values, attention_mask, output_hidden_states or middle > 0)
         logits = self.ctc_head(frames)  # [B, T, V]
+        if attention_mask is not None and not self.training:
+            logits = blank_padding(logits, lengths, self.config.pad_token_id)
         loss, decoder_logits, decoder_lengths = None, None, None
         if labels is not None:
             decoder_logits, targets, decoder_lengths = self._force(frames, lengths, labels)

@@ -40,9 +40,15 @@ def _silence() -> Iterator[None]:
 def nemo_modules() -> ModuleType:
     """`nemo.collections.asr.modules`, imported on the first call (about 8 s) without a word on the terminal."""
     first = "nemo" not in sys.modules
-    with _silence():
-        import nemo.collections.asr.modules as modules
-        from nemo.utils import logging as nemo_logging
+    try:  # around the import itself: where this file travels with a model, transformers skips what stands in a try
+        with _silence():
+            import nemo.collections.asr.modules as modules
+            from nemo.utils import logging as nemo_logging
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"this model is built around NeMo's Conformer, and there is no module {error.name}; "
+            "type pip install 'nemo_toolkit[asr]'"
+        ) from error
     if first:  # a program that already uses NeMo has set its logging itself
         nemo_logging.setLevel(nemo_logging.ERROR)
     return modules

@@ -25,6 +25,16 @@ def silence(hidden: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     return hidden.masked_fill(~valid_frames(lengths, hidden.shape[1])[..., None], 0.0)
 
 
+def blank_padding(logits: torch.Tensor, lengths: torch.Tensor, blank: int) -> torch.Tensor:
+    """[B, T, V] with 1 for the blank and 0 for the rest in the padding, so that an argmax reads nothing there.
+
+    transformers' pipeline takes the argmax of every frame of a padded batch; it knows no lengths.
+    """
+    silent = torch.zeros_like(logits[0, 0])
+    silent[blank] = 1.0
+    return torch.where(valid_frames(lengths, logits.shape[1])[..., None], logits, silent)
+
+
 def reversal(lengths: torch.Tensor, frames: int) -> torch.Tensor:
     """For every frame of an utterance the frame that stands there in reverse; padding stays: [B, T], from [B]."""
     position = torch.arange(frames, device=lengths.device)[None]  # [1, T]

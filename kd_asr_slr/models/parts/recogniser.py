@@ -13,7 +13,7 @@ from transformers import initialization as init
 from kd_asr_slr.models.parts.classifier import build_classifier, build_intermediate
 from kd_asr_slr.models.parts.configuration import RecogniserConfig
 from kd_asr_slr.models.parts.ctc_loss import ctc_label_loss
-from kd_asr_slr.models.parts.frames import divide_up, input_lengths, reversal, silence
+from kd_asr_slr.models.parts.frames import blank_padding, divide_up, input_lengths, reversal, silence
 from kd_asr_slr.models.parts.front import ConvolutionFront
 from kd_asr_slr.models.parts.recurrent import BiLstmLayer
 from kd_asr_slr.models.parts.streams import GatedFusion
@@ -28,8 +28,9 @@ class CtcRecogniser(PreTrainedModel):
 
     `hidden_states[i]` [B, T', D] is the output of bidirectional layer i after its residual, i from 0: there are
     `num_layers` of them, the last is what the CTC head reads, and the embedded frames are not among them. Padding
-    frames of logits and hidden states are finite and mean nothing. With `auxiliary_classifier` the output also has
-    `auxiliary_logits` [B, T', V], of the convolutions alone; with `intermediate_layer` n those of the first n layers.
+    frames of logits and hidden states are finite and mean nothing; those of the logits are blanks in eval mode. With
+    `auxiliary_classifier` the output also has `auxiliary_logits` [B, T', V], of the convolutions alone; with
+    `intermediate_layer` n those of the first n layers.
     """
 
     config: RecogniserConfig
@@ -77,6 +78,8 @@ class CtcRecogniser(PreTrainedModel):
         hidden, lengths = self.front(self.dropout(embedded), lengths)  # [B, T', D]
         states = self._encode(hidden, lengths)
         logits = self.head(states[-1])  # [B, T', V]
+        if attention_mask is not None and not self.training:
+            logits = blank_padding(logits, lengths, self.config.pad_token_id)
         loss = None if labels is None else ctc_label_loss(logits, lengths, labels, self.config.pad_token_id).mean()
         wanted = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         layer = self.config.intermediate_layer
