@@ -1,7 +1,8 @@
 """A table of runs, declared in one YAML file: rows of one recipe each, for every fold (held-out speaker) and seed.
 
 Runs are folders `<runs>/<row>-<fold>-seed<seed>`, so that `recipes/compare.py --folds` makes the table. A row may use
-what the rows above it have made: `{runs}`, `{fold}` and `{seed}` are filled in. A finished run is not done again.
+what the rows above it have made: `{runs}`, `{fold}` and `{seed}` are filled in, and "{others}" in a list is all other
+folds. A finished run is not done again.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from kd_asr_slr.files import write_text
 
 KEYS = ("runs", "folds", "seeds", "common", "rows")
 ROW_KEYS = ("recipe", "folds", "seeds", "options")
+OTHERS = "{others}"  # in a list: every fold but the run's own
 
 
 @dataclass(frozen=True)
@@ -115,18 +117,22 @@ def _planned(plan: Mapping[str, Any], name: str, fold: str, seed: int) -> Planne
     row = plan["rows"][name]
     folder = Path(plan["runs"]) / f"{name}-{fold}-seed{seed}"
     options = {**plan["common"], **row.get("options", {}), "seed": seed, "output_dir": str(folder)}
-    return PlannedRun(name, fold, seed, row["recipe"], _filled(options, plan["runs"], fold, seed), folder)
+    marks = {"{runs}": str(plan["runs"]), "{fold}": fold, "{seed}": str(seed)}
+    others = [str(other) for other in plan["folds"] if str(other) != fold]
+    return PlannedRun(name, fold, seed, row["recipe"], _filled(options, marks, others), folder)
 
 
-def _filled(value: Any, runs: str, fold: str, seed: int) -> Any:
+def _filled(value: Any, marks: Mapping[str, str], others: Sequence[str]) -> Any:
     """The value with its placeholders filled in, wherever a text stands in it."""
     if isinstance(value, str):
-        for mark, text in (("{runs}", runs), ("{fold}", fold), ("{seed}", str(seed))):
+        for mark, text in marks.items():
             value = value.replace(mark, text)
         return value
     if isinstance(value, dict):
-        return {key: _filled(item, runs, fold, seed) for key, item in value.items()}
-    return [_filled(item, runs, fold, seed) for item in value] if isinstance(value, list) else value
+        return {key: _filled(item, marks, others) for key, item in value.items()}
+    if isinstance(value, list):
+        return [part for item in value for part in (others if item == OTHERS else [_filled(item, marks, others)])]
+    return value
 
 
 def chosen(rows: Mapping[str, list[PlannedRun]], names: Sequence[str] | None) -> dict[str, list[PlannedRun]]:

@@ -58,6 +58,14 @@ def test_plan_fills_placeholders_and_keeps_the_order_of_the_file(table, tmp_path
     assert student.options["seed"] == 2 and student.options["model_options"] == {"hidden_size": 8}
 
 
+def test_a_list_can_name_the_other_folds(table) -> None:
+    named = {"recipe": "toy", "options": {"untranscribed_speakers": ["x", "{others}"], "text": "{others}"}}
+    ann, bob, cleo = read_experiment(table(rows={"named": named}, folds=["ann", "bob", "cleo"], seeds=[1]))["named"]
+    assert ann.options["untranscribed_speakers"] == ["x", "bob", "cleo"] and ann.options["text"] == "{others}"
+    assert bob.options["untranscribed_speakers"] == ["x", "ann", "cleo"]
+    assert cleo.options["untranscribed_speakers"] == ["x", "ann", "bob"]
+
+
 def test_runs_happen_row_by_row(table, tmp_path: Path) -> None:
     done = list(run_all(read_experiment(table()), jobs=2))
     assert [succeeded for _, succeeded in done] == [True] * 6
