@@ -17,8 +17,8 @@ class ScoreArguments:
     split: str | None = option(None, "name of the split: test, dev, ...; default: the test split, with --tune dev")
     decoder: str = option(
         "greedy",
-        "greedy or ctc (best path), beam (pyctcdecode), attention (models with a decoder), closed (one entry of a word "
-        "list an utterance), joint (the best of CTC and attention beams by both)",
+        "greedy or ctc (best path), beam (with or without a language model), attention (models with a decoder), closed "
+        "(one entry of a word list an utterance), joint (the best of CTC and attention beams by both)",
     )
     word_list: str | None = option(
         None, "closed: the entries, one a line; default: the run's words, for other labels its training texts"
@@ -37,7 +37,9 @@ class ScoreArguments:
     tune: bool = option(False, "choose lm_weight and word_score on the dev split, for later beam searches of this run")
     lm_weights: list[float] = option([0.0, 0.25, 0.5, 0.75, 1.0, 1.5], "tune: weights of the language model to try")
     word_scores: list[float] = option([0.0, 1.0, 2.0, 3.0, 4.0], "tune: word scores to try with each of them")
-    tune_processes: int = option(1, "tune: processes that share the utterances")
+    decode_processes: int | None = option(
+        None, "beam, tune: processes that share the utterances; default: one a core, where there is enough to search"
+    )
     max_length: int | None = option(
         None, "labels an utterance at most; default: 64 for attention and joint, as many as there are for the others"
     )
@@ -51,7 +53,7 @@ class ScoreArguments:
         found += self._file_problems() + self._closed_problems()
         if self.lm and self.decoder != "beam" and not self.tune:
             found.append(f"lm is given but decoder '{self.decoder}' has no use for it; set --decoder beam")
-        given = [name for name in ("beam_width", "tune_processes", "max_length") if getattr(self, name) is not None]
+        given = [name for name in ("beam_width", "decode_processes", "max_length") if getattr(self, name) is not None]
         found += at_least(self, 1, "batch_size", *given)
         return found + (self._tuning_problems() if self.tune else [])
 

@@ -1,22 +1,23 @@
 """CTC beam search with an optional n-gram language model: pyctcdecode's search with nothing left to its guesses.
 
 pyctcdecode guesses the kind of its input (logits or probabilities), of its alphabet (pieces or characters) and the
-blank. Here the caller states all three, and they are checked.
+blank. Here the caller states all three, and they are checked. What the search need not look at is left out before
+(`candidates`); over whole words it runs on integers (`word_search`), over characters and pieces it is pyctcdecode's own
+(`text_search`).
 """
 
 from __future__ import annotations
 
 import logging
-import weakref
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kd_asr_slr.decoding.log_probs import check_log_probs
+from kd_asr_slr.decoding.beam_options import BeamHypothesis, BeamOptions
+from kd_asr_slr.decoding.candidates import CandidateFinder, Candidates
 from kd_asr_slr.decoding.ngram_scorer import (
     NgramScorer,
     check_spelling_coverage,
@@ -25,77 +26,15 @@ from kd_asr_slr.decoding.ngram_scorer import (
     prefixes_of,
     read_unigrams,
 )
-from kd_asr_slr.decoding.spelling import LONE_START, WORD_START, checked_pieces, clean, spelling_of
-from kd_asr_slr.errors import raise_all
-
-if TYPE_CHECKING:
-    from pyctcdecode import BeamSearchDecoderCTC
+from kd_asr_slr.decoding.spelling import LONE_START, WORD_START, checked_pieces, spelling_of
+from kd_asr_slr.decoding.text_search import TextSearch
+from kd_asr_slr.decoding.word_search import WordSearch
 
 logger = logging.getLogger(__name__)
-
-DEFAULT_BEAM_WIDTH = 100
-DEFAULT_LM_WEIGHT = 0.5
-DEFAULT_WORD_SCORE = 1.5
-DEFAULT_OOV_OFFSET = -10.0
-DEFAULT_BEAM_PRUNE_LOGP = -10.0
-DEFAULT_TOKEN_MIN_LOGP = -5.0
 
 # Tokens that stand for no text: a search never outputs them.
 SPECIAL_TOKENS = frozenset({"<s>", "</s>", "<pad>", "<unk>", "[PAD]", "[UNK]"})
 _MARKS = WORD_START + LONE_START
-MIN_LOGP = float(np.log(1e-15))  # pyctcdecode's own floor
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BeamOptions:
-    """How the search weighs and prunes.
-
-    Args:
-        beam_width: hypotheses kept after each frame.
-        lm_weight: weight of the language model's natural log-probability (alpha). At 0 it has no say at all.
-        word_score: added once for every word, to balance what the language model takes (beta); only with a model.
-        oov_offset: added to the log10 probability of words that the language model does not know.
-        beam_prune_logp: hypotheses this much worse than the best one are dropped (natural logarithm, at most 0).
-        token_min_logp: tokens below this log-probability are skipped in a frame unless they are its best.
-        prune_history: also merge hypotheses that differ only in words the n-gram no longer sees: faster, not exact.
-
-    Raises:
-        UserError: listing every value out of range.
-    """
-
-    beam_width: int = DEFAULT_BEAM_WIDTH
-    lm_weight: float = DEFAULT_LM_WEIGHT
-    word_score: float = DEFAULT_WORD_SCORE
-    oov_offset: float = DEFAULT_OOV_OFFSET
-    beam_prune_logp: float = DEFAULT_BEAM_PRUNE_LOGP
-    token_min_logp: float = DEFAULT_TOKEN_MIN_LOGP
-    prune_history: bool = False
-
-    def __post_init__(self) -> None:
-        problems = []
-        if self.beam_width < 1:
-            problems.append(f"beam_width is {self.beam_width}; expected 1 or more")
-        if not (np.isfinite(self.lm_weight) and self.lm_weight >= 0):
-            problems.append(f"lm_weight is {self.lm_weight}; expected 0 or more")
-        if not np.isfinite(self.word_score):
-            problems.append(f"word_score is {self.word_score}; expected a finite number")
-        if not (np.isfinite(self.oov_offset) and self.oov_offset <= 0):
-            problems.append(f"oov_offset is {self.oov_offset}; expected a finite number, 0 or less")
-        for name in ("beam_prune_logp", "token_min_logp"):
-            if not getattr(self, name) <= 0:  # -inf: no pruning
-                problems.append(f"{name} is {getattr(self, name)}; expected 0 or less")
-        raise_all(problems, "beam search options")
-
-
-class BeamHypothesis(NamedTuple):
-    """The best hypothesis: token indices (blanks dropped), its text, and CTC + language model score (natural log).
-
-    The search over pieces sums over all sequences of them that spell one text, so there `token_ids` is None.
-    """
-
-    token_ids: list[int] | None
-    text: str
-    score: float
 
 
 class BeamDecoder:
@@ -137,13 +76,14 @@ class BeamDecoder:
         labels = {i: token for i, token in enumerate(tokens) if i != blank_id and token not in special_tokens}
         pieces = checked_pieces(self._spelling, labels)
         self._ids = {piece: index for index, piece in pieces.items()}
-        self._columns = sorted([blank_id, *pieces])
-        alphabet = [pieces.get(index, "") for index in self._columns]
+        self._finder = CandidateFinder(self._size, blank_id, sorted(set(range(self._size)) - {blank_id, *pieces}))
         self.lm_warning: str | None = None
         self._scorer = self._load_scorer(Path(lm_path)) if lm_path is not None else None
-        self._search = _build_search(alphabet, self._spelling.starts_words, self._scorer)
-        # pyctcdecode keeps every language model in a dictionary of the class; this one goes with its decoder.
-        weakref.finalize(self, self._search.cleanup)
+        self._search: WordSearch | TextSearch
+        if self._spelling.whole_words:
+            self._search = WordSearch(labels, blank_id, self._scorer)
+        else:
+            self._search = TextSearch(pieces, blank_id, self._spelling, self._scorer)
 
     def reweigh(self, lm_weight: float, word_score: float) -> None:
         """Search on with other weights; the language model stays loaded.
@@ -165,19 +105,15 @@ class BeamDecoder:
             ValueError: if the input is not a matrix of log-probabilities over the vocabulary.
             UserError: if it holds NaN or +inf.
         """
-        matrix = check_log_probs(log_probs, self._size)[:, self._columns]  # [T, V] -> [T, V without specials]
-        if not len(matrix):
-            return BeamHypothesis(None if self._spelling.split is None else [], "", 0.0)
-        text, _, _, _, score = self._search.decode_beams(
-            np.maximum(matrix, MIN_LOGP),  # a frame may have no mass outside the special tokens
-            beam_width=self.options.beam_width,
-            beam_prune_logp=self.options.beam_prune_logp,
-            token_min_logp=self.options.token_min_logp,
-            prune_history=self.options.prune_history,
-        )[0]
-        split = self._spelling.split
-        ids = None if split is None else [self._ids[piece] for piece in split(text)]
-        return BeamHypothesis(ids, clean(text), float(score))
+        return self.search(self.candidates(log_probs))
+
+    def candidates(self, log_probs: ArrayLike) -> Candidates:
+        """The part of `decode` in numpy: what is left of an utterance for `search`; arguments and errors as there."""
+        return self._finder.find(log_probs, self.options.token_min_logp)
+
+    def search(self, candidates: Candidates) -> BeamHypothesis:
+        """The part of `decode` in Python, here or in another process."""
+        return self._search.best(candidates, self.options)
 
     def decode_batch(self, log_probs: ArrayLike, lengths: ArrayLike) -> list[BeamHypothesis]:
         """Decode a padded batch.
@@ -211,10 +147,3 @@ def _spelled_words(characters: Iterable[str], path: Path) -> tuple[frozenset[str
     if words is None:
         return None, f"the language model '{path}' is binary: it does not list its words, so they are not checked"
     return prefixes_of(words), check_spelling_coverage(characters, words, path)
-
-
-def _build_search(alphabet: list[str], starts_words: bool, scorer: NgramScorer | None) -> BeamSearchDecoderCTC:
-    """Build pyctcdecode's search from parts, past the factory that guesses and warns."""
-    from pyctcdecode import Alphabet, BeamSearchDecoderCTC
-
-    return BeamSearchDecoderCTC(Alphabet(alphabet, starts_words), scorer)

@@ -65,8 +65,10 @@ def greedy_decode_batch(scores: ArrayLike, lengths: ArrayLike, blank: int) -> li
     batch, sizes = np.asarray(scores), np.asarray(lengths, dtype=np.int64)  # [B, T, V], [B]
     _check_batch(batch, sizes, blank)
     valid = np.arange(batch.shape[1]) < sizes[:, None]  # [B, T]
-    refuse_nan(batch[valid])
     best = batch.argmax(axis=-1)  # [B, T, V] -> [B, T]
+    tops = np.take_along_axis(batch, best[..., None], axis=-1)[..., 0]
+    if not (tops[valid] < np.inf).all():  # argmax takes a NaN or +inf wherever there is one
+        refuse_nan(batch[valid])
     kept = valid & _starts(best) & (best != blank)
     return [row[mask].tolist() for row, mask in zip(best, kept, strict=True)]
 

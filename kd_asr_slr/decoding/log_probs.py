@@ -26,16 +26,30 @@ def check_log_probs(log_probs: ArrayLike, vocabulary_size: int | None = None) ->
         >>> check_log_probs([[-0.6931471805599453, -0.6931471805599453]]).shape
         (1, 2)
     """
-    matrix = np.asarray(log_probs, dtype=np.float64)  # [T, V]
-    if matrix.ndim != 2:
-        raise ValueError(f"log-probabilities have shape {matrix.shape}; expected two dimensions [T, V]")
-    if vocabulary_size is not None and matrix.shape[1] != vocabulary_size:
-        raise ValueError(
-            f"log-probabilities have {matrix.shape[1]} columns; the vocabulary has {vocabulary_size} tokens"
-        )
-    refuse_nan(matrix)
-    _check_rows(matrix)
+    matrix = as_matrix(np.asarray(log_probs, dtype=np.float64), vocabulary_size)  # [T, V]
+    check_mass(matrix, masses(matrix).sum(axis=1))
     return matrix
+
+
+def as_matrix(log_probs: NDArray[np.floating], vocabulary_size: int | None = None) -> NDArray[np.floating]:
+    """Return the scores of one utterance after checking their shape only.
+
+    Raises:
+        ValueError: if they are not [T, V].
+    """
+    if log_probs.ndim != 2:
+        raise ValueError(f"log-probabilities have shape {log_probs.shape}; expected two dimensions [T, V]")
+    if vocabulary_size is not None and log_probs.shape[1] != vocabulary_size:
+        raise ValueError(
+            f"log-probabilities have {log_probs.shape[1]} columns; the vocabulary has {vocabulary_size} tokens"
+        )
+    return log_probs
+
+
+def masses(log_probs: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Probabilities of a matrix that may turn out to hold no log-probabilities: nothing is warned about."""
+    with np.errstate(over="ignore"):  # raw logits may be large; the message of `check_mass` speaks for them
+        return np.exp(log_probs)
 
 
 def refuse_nan(scores: NDArray[np.floating]) -> None:
@@ -56,13 +70,22 @@ def refuse_nan(scores: NDArray[np.floating]) -> None:
         )
 
 
-def _check_rows(matrix: NDArray[np.float64]) -> None:
-    """Raise unless every row of [T, V] sums to 1 in the probability domain."""
-    with np.errstate(over="ignore"):  # raw logits may be large; the message below speaks for them
-        sums = np.exp(matrix).sum(axis=1)  # [T]
+def check_mass(log_probs: NDArray[np.floating], sums: NDArray[np.floating]) -> None:
+    """Raise unless every row sums to 1 in the probability domain.
+
+    Args:
+        log_probs: [T, V].
+        sums: [T], sums of its rows' `masses`. NaN and +inf show in them, so the matrix is not searched for these.
+
+    Raises:
+        ValueError: where a row does not.
+        UserError: where the reason is NaN or +inf.
+    """
     wrong = np.flatnonzero(~(np.abs(sums - 1.0) <= ROW_SUM_TOLERANCE))
-    if wrong.size:
-        raise ValueError(
-            f"row {wrong[0]} has a probability mass of {sums[wrong[0]]:.6g} ({wrong.size} such rows of {len(sums)}); "
-            "expected log-probabilities whose rows sum to 1: apply log_softmax to the logits once"
-        )
+    if not wrong.size:
+        return
+    refuse_nan(log_probs)
+    raise ValueError(
+        f"row {wrong[0]} has a probability mass of {sums[wrong[0]]:.6g} ({wrong.size} such rows of {len(sums)}); "
+        "expected log-probabilities whose rows sum to 1: apply log_softmax to the logits once"
+    )

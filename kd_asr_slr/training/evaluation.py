@@ -10,8 +10,9 @@ import torch
 from torch.utils.data import DataLoader
 from transformers import EvalPrediction, PreTrainedModel
 
-from kd_asr_slr.decoding.beam import BeamDecoder, BeamOptions
+from kd_asr_slr.decoding.beam_options import BeamOptions
 from kd_asr_slr.decoding.greedy import collapse
+from kd_asr_slr.decoding.pool import BeamPool
 from kd_asr_slr.models.forward import run_ctc
 from kd_asr_slr.outputs import CTCOutput
 from kd_asr_slr.processing.collator import Collator
@@ -28,7 +29,8 @@ from kd_asr_slr.training.hybrid_decoding import closed_decoding, joint_decoding,
 # Columns of the corpus that predictions carry along, for rates by group and for intervals.
 CARRIED = ("utterance", "band", "category", "block", "microphone", "intelligibility")
 
-Decode = Callable[[PreTrainedModel, dict[str, Any], CTCOutput], list[str]]
+# A search may go on while the network runs on the next batch, so its texts are taken out when all batches are through.
+Decode = Callable[[PreTrainedModel, dict[str, Any], CTCOutput], Iterable[str]]
 
 
 def greedy_decoding(processor: Any, longest: int | None = None) -> Decode:
@@ -42,15 +44,19 @@ def greedy_decoding(processor: Any, longest: int | None = None) -> Decode:
 
 def beam_decoding(processor: Any, score: ScoreArguments) -> Decode:
     """CTC beam search, with an n-gram language model where one is given."""
-    beam = BeamDecoder(**beam_arguments(processor, score))
+    pool = BeamPool(beam_arguments(processor, score), score.decode_processes)
 
-    def decode(model: PreTrainedModel, batch: dict[str, Any], output: CTCOutput) -> list[str]:
-        log_probs = output.logits.float().log_softmax(-1).cpu().numpy()  # [B, T, V]
-        lengths = output.logit_lengths.tolist()
-        texts = [beam.decode(row[:length]).text for row, length in zip(log_probs, lengths, strict=True)]
-        return texts if score.max_length is None else [_cut(text, processor, score.max_length) for text in texts]
+    def decode(model: PreTrainedModel, batch: dict[str, Any], output: CTCOutput) -> Iterable[str]:
+        texts = (hypothesis.text for hypothesis in pool.submit(log_probs_of(output)))
+        return texts if score.max_length is None else (_cut(text, processor, score.max_length) for text in texts)
 
     return decode
+
+
+def log_probs_of(output: CTCOutput) -> list[np.ndarray]:
+    """The log-probabilities [T, V] of every utterance, without padding."""
+    log_probs = output.logits.float().log_softmax(-1).cpu().numpy()  # [B, T, V]
+    return [row[:length] for row, length in zip(log_probs, output.logit_lengths.tolist(), strict=True)]
 
 
 def beam_arguments(processor: Any, score: ScoreArguments) -> dict[str, Any]:
@@ -116,25 +122,27 @@ def predict(
         model: in any mode; it is left in evaluation mode.
         dataset: of evaluation items.
         collator: makes batches of them.
-        decode: from a model, a batch and its output to one text per utterance.
+        decode: from a model, a batch and its output to one text per utterance, there or still to be searched.
         batch_size: utterances a forward pass.
 
     Returns:
         One prediction per utterance, with its reference text.
     """
     model.eval()
-    predictions: list[Prediction] = []
+    ids: list[str] = []
+    searches: list[Iterable[str]] = []
     for batch in batches(dataset, collator, batch_size):
         moved = {key: value.to(model.device) if torch.is_tensor(value) else value for key, value in batch.items()}
         with torch.inference_mode():
             output = run_ctc(model, moved)
-            texts = decode(model, moved, output)
-        for utterance, text in zip(batch["ids"], texts, strict=True):
-            row = dataset.rows[len(predictions)]
+            searches.append(decode(model, moved, output))
+        for utterance in batch["ids"]:
+            row = dataset.rows[len(ids)]
             if row["id"] != utterance:
                 raise ValueError(f"utterance {utterance} where {row['id']} was expected")
-            predictions.append(prediction_of(row, text))
-    return predictions
+            ids.append(utterance)
+    texts = [text for search in searches for text in search]
+    return [prediction_of(dataset.rows[index], text) for index, (_, text) in enumerate(zip(ids, texts, strict=True))]
 
 
 def batches(dataset: RecogniserDataset, collator: Collator, batch_size: int) -> Iterator[dict[str, Any]]:

@@ -14,7 +14,8 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from kd_asr_slr.arguments import DataArguments
-from kd_asr_slr.decoding.grid import GridDecoder, Weights
+from kd_asr_slr.decoding.grid import GridDecoder
+from kd_asr_slr.decoding.pool import Weights
 from kd_asr_slr.errors import UserError, raise_all
 from kd_asr_slr.files import read_json, sha256_of_file, write_json
 from kd_asr_slr.outputs import CTCOutput
@@ -27,7 +28,7 @@ from kd_asr_slr.scoring.rates import wer
 from kd_asr_slr.scoring.score import count_rows
 from kd_asr_slr.tool_arguments import ScoreArguments
 from kd_asr_slr.training.data import protocol_of
-from kd_asr_slr.training.evaluation import beam_arguments, predict
+from kd_asr_slr.training.evaluation import beam_arguments, log_probs_of, predict
 
 SCHEMA = 1
 FILE = "decoding.json"
@@ -130,11 +131,13 @@ def tune(
     Raises:
         UserError: for a language model that is unreadable or has nothing in common with the vocabulary.
     """
-    decoder = GridDecoder(beam_arguments(processor, score))  # refuses a wrong model before the network runs
+    decoder = GridDecoder(
+        beam_arguments(processor, score), score.decode_processes
+    )  # refuses a wrong model before the network runs
     grid = grid_of(score)
     kept: list[np.ndarray] = []
     empty = predict(model, items, Collator(processor.input_name), keeping(kept), score.batch_size)
-    texts = decoder.decode(kept, grid, score.tune_processes)
+    texts = decoder.decode(kept, grid)
     rows = [[{**row, "hypothesis": text} for row, text in zip(empty, point, strict=True)] for point in texts]
     protocol = get_protocol(score.protocol)
     counts = {
@@ -174,10 +177,9 @@ def keeping(kept: list[np.ndarray]) -> Callable[[PreTrainedModel, dict[str, Any]
     """A decoding that decodes nothing and keeps the log-probabilities [T, V] of every utterance."""
 
     def keep(model: PreTrainedModel, batch: dict[str, Any], output: CTCOutput) -> list[str]:
-        log_probs = output.logits.float().log_softmax(-1).cpu().numpy()  # [B, T, V]
-        lengths = output.logit_lengths.tolist()
-        kept.extend(row[:length].copy() for row, length in zip(log_probs, lengths, strict=True))
-        return [""] * len(lengths)
+        rows = log_probs_of(output)
+        kept.extend(row.copy() for row in rows)  # without the padding behind them
+        return [""] * len(rows)
 
     return keep
 

@@ -32,6 +32,26 @@ def random_log_probs() -> Callable[..., np.ndarray]:
 
 
 @pytest.fixture(scope="session")
+def spoken_log_probs() -> Callable[..., np.ndarray]:
+    """(seed, frames, tokens) -> log-probabilities [T, V] as a trained network gives them: sure blanks (token 0) between
+    words of one to three frames, each with some tokens that it may be mistaken for."""
+
+    def make(seed: int, frames: int, tokens: int) -> np.ndarray:
+        rng = np.random.default_rng(seed)
+        scores = rng.normal(0.0, 1.2, (frames, tokens))
+        scores[:, 0] += rng.normal(12.0, 1.5, frames)
+        for start in range(2, frames - 3, rng.integers(5, 9)):
+            rivals = rng.choice(np.arange(1, tokens), 5)
+            for frame in range(start, start + rng.integers(1, 4)):
+                scores[frame, rivals] += rng.normal(10.0, 2.5, 5)
+                scores[frame, rivals[0]] += 3.0
+                scores[frame, 0] -= rng.uniform(0.0, 4.0)
+        return _log_softmax(scores)
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def expected(shared_data: Path) -> dict:
     return json.loads((shared_data / "ctc_decode" / "expected.json").read_text())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import math
+import weakref
 from collections import defaultdict
 
 import numpy as np
@@ -234,16 +235,18 @@ def test_partial_coverage_is_one_warning(arpa, caplog, capfd):
     assert BeamDecoder(["<blank>", "looking", "on"], 0, "words", arpa).lm_warning is None
 
 
-def test_a_language_model_goes_with_its_decoder(arpa):
+@pytest.mark.parametrize("kind", ["words", "characters"])
+def test_a_language_model_goes_with_its_decoder(arpa, kind):
     from pyctcdecode import BeamSearchDecoderCTC
 
-    gc.collect()
     before = len(BeamSearchDecoderCTC.model_container)
-    decoder = BeamDecoder(["<blank>", "looking"], 0, "words", arpa)
-    assert len(BeamSearchDecoderCTC.model_container) == before + 1
+    decoder = BeamDecoder(["<blank>", "looking" if kind == "words" else "a"], 0, kind, arpa)
+    assert decoder.decode(np.log([[0.2, 0.8]])).token_ids == [1]
+    assert len(BeamSearchDecoderCTC.model_container) == before
+    model = weakref.ref(decoder._scorer)
     del decoder
     gc.collect()
-    assert len(BeamSearchDecoderCTC.model_container) == before
+    assert model() is None
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ import pytest
 
 from kd_asr_slr.decoding.arpa import write_arpa
 from kd_asr_slr.decoding.beam import BeamDecoder, BeamOptions
-from kd_asr_slr.decoding.grid import CHUNK, GridDecoder, Weights
+from kd_asr_slr.decoding.grid import GridDecoder
 from kd_asr_slr.decoding.ngram_estimation import estimate_ngrams
+from kd_asr_slr.decoding.pool import CHUNK, Weights
 from kd_asr_slr.errors import UserError
 
 TOKENS = ["<blank>", "REGEN", "NORD", "SUED"]
@@ -35,8 +36,7 @@ def test_no_utterances(arguments):
 
 def test_processes_give_the_same(random_log_probs, arguments):
     log_probs = [random_log_probs(seed, 6, len(TOKENS)) for seed in range(CHUNK + 3)]
-    decoder = GridDecoder(arguments)
-    assert decoder.decode(log_probs, GRID, processes=2) == decoder.decode(log_probs, GRID)
+    assert GridDecoder(arguments, processes=2).decode(log_probs, GRID) == GridDecoder(arguments).decode(log_probs, GRID)
 
 
 def test_a_wrong_model_is_refused_before_anything_is_decoded(arguments):

@@ -155,7 +155,7 @@ def test_closed_over_the_pieces_of_449_words(shared_data: Path) -> None:
     decode = build_decoding(ScoreArguments(decoder="closed"), pieces, network, words)
     assert decode(network, {}, CTCOutput(logits=logits, logit_lengths=lengths)) == [*spoken[:-1], ""]
     beam = build_decoding(ScoreArguments(decoder="beam"), pieces, network)
-    assert beam(network, {}, CTCOutput(logits=logits, logit_lengths=lengths)) == [*spoken[:-1], ""]
+    assert list(beam(network, {}, CTCOutput(logits=logits, logit_lengths=lengths))) == [*spoken[:-1], ""]
     short = build_decoding(ScoreArguments(decoder="beam", max_length=2), pieces, network)
     for text, word in zip(short(network, {}, CTCOutput(logits=logits, logit_lengths=lengths)), spoken, strict=True):
         assert word.startswith(text) and text != word
