@@ -99,7 +99,11 @@ class RecogniserDataset(Dataset):
         if self._augmentation.has("waveform") and not self.rows[0].get("audio"):
             problems.append("an augmentation of waveforms, but the rows have features; leave it out")
         if self._augmentation.has("features") and self.processor.input_name == "input_values":
-            problems.append("an augmentation of features, but the model takes waveforms; leave it out")
+            problems.append(
+                "an augmentation of features, but the model takes waveforms; leave it out, and let the network mask "
+                'its own features: model_options {"time_masks": 5, "freq_masks": 2} for nemo_hybrid, '
+                '{"mask_time_prob": 0.05} for those of transformers'
+            )
         if self._augmentation.has("landmarks"):
             problems += self._landmark_problems(views)
         return problems

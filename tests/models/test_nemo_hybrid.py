@@ -394,3 +394,36 @@ def test_more_labels_than_positions_are_refused(
 ) -> None:
     with pytest.raises(UserError, match="6[34]"):
         call(model)
+
+
+def test_masks_zero_bands_of_the_features_while_training_only() -> None:
+    masked = build(time_masks=1, time_width=0.2, freq_masks=1, freq_width=6)
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    masked.masks.register_forward_hook(
+        lambda _module, _args, kwargs, out: seen.append((kwargs["input_spec"], out)), with_kwargs=True
+    )
+    masked.encode(alone(0)["input_values"])
+    assert not seen
+    for seed in range(10):
+        torch.manual_seed(seed)
+        masked.train().encode(alone(0)["input_values"])
+    for clean, drawn in seen:
+        zeroed = (drawn == 0) & (clean != 0)  # [1, F, frames]
+        assert torch.equal(drawn[~zeroed], clean[~zeroed])
+        assert zeroed[0].all(1).sum() <= 6 and zeroed[0].all(0).sum() <= 0.2 * 100 + 1
+    assert any((drawn != clean).any() for clean, drawn in seen)
+
+
+def test_masks_follow_torch_s_random_numbers() -> None:
+    masked = build(time_masks=2, freq_masks=2, freq_width=8, dropout=0.0, attention_dropout=0.0).train()
+    first, again, second = [], [], []
+    for drawn, seed in ((first, 1), (again, 1), (second, 2)):
+        torch.manual_seed(seed)
+        drawn.append(masked.encode(alone(0)["input_values"])[0])
+    assert torch.equal(first[0], again[0]) and not torch.equal(first[0], second[0])
+
+
+@pytest.mark.parametrize("options", [{"time_masks": -1}, {"time_width": 2.0}, {"freq_masks": 1, "freq_width": 99}])
+def test_masks_that_cannot_be_drawn(options: dict[str, float]) -> None:
+    with pytest.raises(UserError, match=next(iter(options)) if "freq_width" not in options else "freq_width"):
+        NemoHybridConfig(**{**TINY, **options})

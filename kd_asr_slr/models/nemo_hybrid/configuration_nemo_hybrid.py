@@ -35,6 +35,10 @@ class NemoHybridConfig(PreTrainedConfig):
         preemphasis: coefficient of the pre-emphasis filter; none where it is None.
         normalisation: "per_feature" (each mel band of an utterance to mean 0, deviation 1) or "none".
         dither: noise added to the waveform while training; 0 keeps training independent of the padding.
+        time_masks, freq_masks: SpecAugment while training, how many masks of each; 0 for none (usual: 5 and 2). The
+            network makes its own features, so that the masks are its own too; a teacher's input is not masked.
+        time_width: longest time mask, as a share of the utterance's mel frames.
+        freq_width: widest frequency mask, in mel bands.
         encoder_layers: Conformer blocks.
         d_model: D, width of encoder and decoder.
         encoder_heads: attention heads of the encoder.
@@ -64,7 +68,7 @@ class NemoHybridConfig(PreTrainedConfig):
 
     Source:
         Kim et al. 2024, "Guiding frame-level CTC alignments using self-knowledge distillation" (2406.07909), for the
-        intermediate classifier.
+        intermediate classifier; Park et al. 2020, "SpecAugment on large scale datasets" (1912.05533), for the masks.
 
     Example:
         >>> NemoHybridConfig(vocab_size=32, encoder_layers=2, d_model=32).hop_length
@@ -88,6 +92,10 @@ class NemoHybridConfig(PreTrainedConfig):
     preemphasis: float | None = 0.97
     normalisation: str = "per_feature"
     dither: float = 0.0
+    time_masks: int = 0
+    time_width: float = 0.05
+    freq_masks: int = 0
+    freq_width: int = 27
 
     encoder_layers: int = 16
     d_model: int = 176
@@ -204,7 +212,21 @@ def _size_problems(config: NemoHybridConfig) -> list[str]:
         problems.append(f"n_fft is {config.n_fft}, expected an even number of at least the window's samples")
     if config.hop_length < 1:
         problems.append(f"hop_seconds is {config.hop_seconds}, expected at least one sample")
+    problems += _mask_problems(config)
     return problems + intermediate_problems(config.intermediate_layer, "encoder_layers", config.encoder_layers)
+
+
+def _mask_problems(config: NemoHybridConfig) -> list[str]:
+    problems = [
+        f"{name} is {getattr(config, name)}, expected 0 or more"
+        for name in ("time_masks", "freq_masks")
+        if getattr(config, name) < 0
+    ]
+    if not 0 <= config.time_width <= 1:
+        problems.append(f"time_width is {config.time_width}, expected a share of the frames, 0 to 1")
+    if config.freq_masks and not 0 <= config.freq_width <= config.num_mel_bins:
+        problems.append(f"freq_width is {config.freq_width}, expected 0 to num_mel_bins = {config.num_mel_bins}")
+    return problems
 
 
 def _choice_problems(config: NemoHybridConfig) -> list[str]:

@@ -17,7 +17,13 @@ from kd_asr_slr.models.nemo_hybrid.checkpoint import find_nemo_file, load_encode
 from kd_asr_slr.models.nemo_hybrid.configuration_nemo_hybrid import NemoHybridConfig
 from kd_asr_slr.models.nemo_hybrid.decoder import AttentionDecoder
 from kd_asr_slr.models.nemo_hybrid.label_losses import decoder_label_loss, teacher_forcing
-from kd_asr_slr.models.nemo_hybrid.nemo_parts import build_encoder, build_preprocessor, constant_buffers, reset_module
+from kd_asr_slr.models.nemo_hybrid.nemo_parts import (
+    build_encoder,
+    build_masks,
+    build_preprocessor,
+    constant_buffers,
+    reset_module,
+)
 from kd_asr_slr.models.parts.classifier import build_intermediate
 from kd_asr_slr.models.parts.ctc_loss import ctc_label_loss
 from kd_asr_slr.models.parts.frames import blank_padding
@@ -27,9 +33,10 @@ from kd_asr_slr.outputs import HybridOutput
 class NemoHybridForASR(PreTrainedModel):
     """A hybrid CTC + attention recogniser on waveforms.
 
-    `preprocessor` (NeMo's log-mel front end, no parameters) -> `encoder` (NeMo's ConformerEncoder) -> `ctc_head`
-    (a linear layer) and `decoder` (a Transformer decoder with cross attention). With `intermediate_layer` n a second
-    CTC classifier, `intermediate_head`, reads Conformer block n; generation and scoring do not use it.
+    `preprocessor` (NeMo's log-mel front end, no parameters) -> `masks` (SpecAugment, while training) -> `encoder`
+    (NeMo's ConformerEncoder) -> `ctc_head` (a linear layer) and `decoder` (a Transformer decoder with cross attention).
+    With `intermediate_layer` n a second CTC classifier, `intermediate_head`, reads Conformer block n; generation and
+    scoring do not use it.
 
     Args:
         config: sizes.
@@ -51,6 +58,7 @@ class NemoHybridForASR(PreTrainedModel):
     def __init__(self, config: NemoHybridConfig) -> None:
         super().__init__(config)
         self.preprocessor = build_preprocessor(config)
+        self.masks = build_masks(config)  # no parameters
         self.encoder = build_encoder(config)
         self.ctc_head = nn.Linear(config.d_model, config.vocab_size)
         self.decoder = AttentionDecoder(config.decoder_config())
@@ -110,6 +118,8 @@ class NemoHybridForASR(PreTrainedModel):
             attention_mask = torch.ones_like(input_values, dtype=torch.long)
         waveforms = input_values.float().masked_fill(attention_mask == 0, 0.0)
         features, lengths = self.preprocessor(input_signal=waveforms, length=attention_mask.sum(-1))  # [B, F, frames]
+        if self.masks is not None and self.training:
+            features = self.masks(input_spec=features, length=lengths)
         layers: list[torch.Tensor] = []
         tapped = self.encoder.layers if keep_layers else []
         hooks = [layer.register_forward_hook(lambda _module, _inputs, out: layers.append(out)) for layer in tapped]

@@ -75,6 +75,19 @@ def build_preprocessor(config: NemoHybridConfig) -> nn.Module:
     return preprocessor
 
 
+def build_masks(config: NemoHybridConfig) -> nn.Module | None:
+    """NeMo's SpecAugment on [B, F, frames], drawn from torch's random numbers; None where there are no masks."""
+    if not config.time_masks and not config.freq_masks:
+        return None
+    with _silence():
+        return nemo_modules().SpectrogramAugmentation(
+            time_masks=config.time_masks,
+            time_width=float(config.time_width),
+            freq_masks=config.freq_masks,
+            freq_width=config.freq_width,
+        )
+
+
 def build_encoder(config: NemoHybridConfig) -> nn.Module:
     """NeMo's ConformerEncoder on the CPU, whatever device is the default: its constructor fails on the meta device."""
     modules = nemo_modules()
