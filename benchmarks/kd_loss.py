@@ -16,7 +16,7 @@ from kd_asr_slr.losses.base import LossContext
 from kd_asr_slr.losses.ctc_kd import CTCDistillation
 from kd_asr_slr.losses.settings import LossSettings
 from kd_asr_slr.outputs import CTCOutput, TeacherSignal
-from kd_asr_slr.teachers.aggregation import StreamingMean
+from kd_asr_slr.teachers.streaming_mean import StreamingMean
 
 UTTERANCES, FRAMES, VOCABULARY, TEACHERS = 8, 60, 5000, 13
 BLANK, TEMPERATURE, THRESHOLD = 0, 2.0, 0.95
@@ -71,11 +71,11 @@ def textbook_loss(
 # --- the package ---
 
 
-def combine(teachers: list[torch.Tensor]) -> torch.Tensor:
-    """The log-prob mean of live teachers, [B, T, V]."""
-    mean = StreamingMean(len(teachers[0]), "log")
+def combine(teachers: list[torch.Tensor], lengths: torch.Tensor | None = None, held: int | None = None) -> torch.Tensor:
+    """The log-prob mean of live teachers, [B, T, V]; all at once, since all of them are here, where `held` is None."""
+    mean = StreamingMean(len(teachers[0]), "log", len(teachers) if held is None else held)
     for logits in teachers:
-        mean.add(logits, torch.zeros(len(logits)))
+        mean.add(logits, torch.zeros(len(logits)), lengths=lengths)
     return mean.log_probs()
 
 
@@ -119,11 +119,13 @@ def prepare_textbook(teachers: int = TEACHERS, device: str = "cpu", probabilitie
     return with_backward(scene.student, lambda x: textbook_loss(x, scene.teachers, scene.lengths, probabilities))
 
 
-def prepare_package(teachers: int = TEACHERS, device: str = "cpu") -> Callable[[], tuple]:
+def prepare_package(teachers: int = TEACHERS, device: str = "cpu", held: int | None = None) -> Callable[[], tuple]:
     """Live teachers, by the package."""
     scene = make_scene(teachers, device)
     options = {"frame_selection": "threshold", "blank_threshold": THRESHOLD}
-    return with_backward(scene.student, lambda x: package_loss(x, combine(scene.teachers), scene.lengths, **options))
+    return with_backward(
+        scene.student, lambda x: package_loss(x, combine(scene.teachers, scene.lengths, held), scene.lengths, **options)
+    )
 
 
 def prepare_target(teachers: int = 1, device: str = "cpu", temperature: float = TEMPERATURE) -> Callable[[], tuple]:

@@ -120,14 +120,15 @@ def _plain_exponentials(sides: Sides, gradient: torch.Tensor | None) -> Divergen
     """
     values = sides.student.new_empty(sides.count, dtype=sides.dtype)
     totals = values.new_empty(2, sides.count)  # of student and teacher
-    buffers = sides.buffers(5)
+    buffers = sides.buffers(3)
     for rows in sides.blocks():
         block = buffers if rows.stop - rows.start == buffers.shape[1] else buffers[:, : rows.stop - rows.start]
-        exponentials, (probs, targets, difference, ours, theirs) = block[:2], block.unbind()  # [2, R, V], [R, V]
-        ours = _chosen(sides.student, sides.places, rows, ours)
-        theirs = _chosen(sides.teacher, sides.teacher_places, rows, theirs)
+        exponentials, (probs, targets, difference) = block[:2], block.unbind()  # [2, R, V], [R, V]
+        ours = _chosen(sides.student, sides.places, rows, probs)
+        theirs = _chosen(sides.teacher, sides.teacher_places, rows, targets)
         torch.sub(theirs, ours, out=difference)
-        _exponentials(ours, theirs, sides, exponentials)
+        _exponentials(ours, probs, sides.temperature)
+        _exponentials(theirs, targets, sides.temperature)
         if sides.drop_class is not None:
             block[:3, :, sides.drop_class] = 0.0
         our_total, their_total = torch.sum(exponentials, -1, out=totals[:, rows]).unsqueeze(-1)  # [R, 1]
@@ -155,15 +156,12 @@ def _chosen(scores: torch.Tensor, places: torch.Tensor | None, rows: slice, buff
     return block if block.dtype == buffer.dtype else buffer.copy_(block)
 
 
-def _exponentials(ours: torch.Tensor, theirs: torch.Tensor, sides: Sides, out: torch.Tensor) -> None:
-    """exp(scores / T) of both sides, [2, R, V]."""
-    for scores, place in zip((ours, theirs), out, strict=True):
-        if sides.temperature == 1:
-            torch.exp(scores, out=place)
-        else:
-            torch.mul(scores, 1 / sides.temperature, out=place)
-    if sides.temperature != 1:
-        out.exp_()
+def _exponentials(scores: torch.Tensor, out: torch.Tensor, temperature: float) -> None:
+    """exp(scores / T), [R, V]."""
+    if temperature == 1:
+        torch.exp(scores, out=out)
+    else:
+        torch.mul(scores, 1 / temperature, out=out).exp_()
 
 
 def _softmaxes(sides: Sides, gradient: torch.Tensor | None) -> Divergence:

@@ -1,7 +1,6 @@
-"""Which teachers speak for an utterance, and how several distributions become one.
+"""Which teachers speak for an utterance, and how much.
 
-An aggregation is two things: the shares of the teachers, [K, B], and the kind of mean they enter. `StreamingMean` adds
-one teacher after the other to one running [B, T, V]; the K distributions never exist side by side.
+An aggregation is two things: the shares of the teachers, [K, B], and the kind of mean they enter (`streaming_mean`).
 """
 
 from __future__ import annotations
@@ -14,8 +13,18 @@ import torch
 
 from kd_asr_slr.errors import UserError
 from kd_asr_slr.teachers.matching import RULES, matched
+from kd_asr_slr.teachers.streaming_mean import StreamingMean
 
-BLOCK_SIZE = {"cpu": 2**18, "cuda": 2**23}  # numbers that are normalised at a time
+__all__ = [
+    "AGGREGATIONS",
+    "UNKNOWN_SPEAKER_POLICIES",
+    "Aggregation",
+    "AggregationSettings",
+    "Shares",
+    "StreamingMean",
+    "share_out",
+]
+
 UNKNOWN_SPEAKER_POLICIES = ("error", "generalist", "logprob_mean", "skip")
 
 
@@ -213,149 +222,3 @@ def share_out(
     unknown = specialists.sum(0) == 0
     generalist[unknown] = 1.0 if settings.unknown_speaker == "generalist" else 0.0
     return Shares(specialists, generalist)
-
-
-def transcript_scores(
-    log_probs: torch.Tensor, lengths: torch.Tensor, labels: torch.Tensor, blank_id: int, temperature: float
-) -> torch.Tensor:
-    """How well a teacher explains the transcripts: minus its CTC loss per frame over tau, [B].
-
-    Args:
-        log_probs: [B, T, V], float32.
-        lengths: [B], valid frames.
-        labels: [B, U], padded with -100.
-        blank_id: index of the blank.
-        temperature: tau, in nats a frame.
-
-    Returns:
-        [B]; the softmax over teachers of these scores are the shares of `gate`. An utterance too short for its labels
-        has no finite loss under any teacher, one without labels says nothing: their score is 0 for all of them.
-    """
-    losses, counts = transcript_losses(log_probs, lengths, labels, blank_id)
-    scores = -losses / lengths.clamp(min=1) / temperature
-    return torch.where(torch.isfinite(scores) & (counts > 0), scores, torch.zeros_like(scores))
-
-
-def transcript_losses(
-    log_probs: torch.Tensor, lengths: torch.Tensor, labels: torch.Tensor, blank_id: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The CTC loss of each transcript in nats, infinite where it does not fit into the frames; its labels. [B] each.
-
-    Args:
-        log_probs: [B, T, V], float32.
-        lengths: [B], valid frames.
-        labels: [B, U], padded with -100.
-        blank_id: index of the blank.
-    """
-    counts = (labels >= 0).sum(-1)
-    losses = torch.nn.functional.ctc_loss(
-        log_probs.transpose(0, 1),  # [T, B, V]
-        labels.clamp(min=0),
-        lengths,
-        counts,
-        blank=blank_id,
-        reduction="none",
-    )
-    return losses, counts
-
-
-class StreamingMean:
-    """Weighted mean over teachers of distributions, in one running [B, T, V].
-
-    Weights come as unnormalised logarithms, so that a gate's scores need not be known in advance: after every `add`
-    the accumulator is the mean of what was added so far.
-
-    For "log" the mean of logits is kept, because log_softmax(sum_k w_k log_softmax(z_k)) = log_softmax(sum_k w_k z_k)
-    where the weights sum to 1. For "probability" it is the logarithm of the mean of probabilities.
-
-    Args:
-        batch_size: B.
-        mean: "log" or "probability".
-
-    Example:
-        >>> mean = StreamingMean(batch_size=1, mean="log")
-        >>> mean.add(torch.zeros(1, 1, 2), torch.zeros(1))
-        >>> mean.log_probs().exp()
-        tensor([[[0.5000, 0.5000]]])
-    """
-
-    def __init__(self, batch_size: int, mean: str) -> None:
-        if mean not in ("log", "probability"):
-            raise ValueError(f"mean is '{mean}'; expected 'log' or 'probability'")
-        self.batch_size = batch_size
-        self.mean = mean
-        self._mean: torch.Tensor | None = None  # [B, T, V]
-        self._log_total: torch.Tensor | None = None  # [B], logarithm of the weights added so far
-
-    def add(self, logits: torch.Tensor, log_weights: torch.Tensor, rows: torch.Tensor | None = None) -> None:
-        """Add one teacher.
-
-        Args:
-            logits: [R, T, V], raw and finite in valid frames.
-            log_weights: [R], logarithms of unnormalised weights, finite.
-            rows: [R], the utterances it speaks for; None means all B of them.
-        """
-        if self._mean is None and rows is None:  # the first of them is the mean so far
-            self._begin(logits, log_weights)
-            return
-        self._make_room(logits)
-        log_weights = log_weights.to(logits.device, torch.float32)
-        before = self._log_total if rows is None else self._log_total[rows]
-        total = torch.logaddexp(before, log_weights)
-        self._blend(logits, torch.exp(log_weights - total), rows)
-        self._log_total = total if rows is None else self._log_total.index_copy(0, rows, total)
-
-    def mix(self, logits: torch.Tensor, shares: torch.Tensor, rows: torch.Tensor | None = None) -> None:
-        """Replace the mean m by (1 - share) * m + share * this teacher; call it once, after the last `add`.
-
-        Args:
-            logits: [R, T, V].
-            shares: [R], between 0 and 1; 1 where nothing was added before.
-            rows: [R], the utterances it speaks for; None means all B of them.
-        """
-        self._make_room(logits)
-        self._blend(logits, shares.to(logits.device, torch.float32), rows)
-
-    def log_probs(self) -> torch.Tensor:
-        """[B, T, V], float32, normalised. The accumulator is handed over: do not add to it afterwards."""
-        if self._mean is None:
-            raise ValueError("no teacher was added")
-        return _normalised(self._mean) if self.mean == "log" else self._mean
-
-    def _begin(self, logits: torch.Tensor, log_weights: torch.Tensor) -> None:
-        scores = logits.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
-        self._mean = scores if self.mean == "log" else scores.log_softmax(-1)
-        self._log_total = log_weights.to(logits.device, torch.float32).expand(self.batch_size).clone()
-
-    def _blend(self, logits: torch.Tensor, fraction: torch.Tensor, rows: torch.Tensor | None) -> None:
-        part = self._mean if rows is None else self._mean[rows]  # [R, T, V]; a copy where rows are given
-        frames = logits.shape[1]
-        target, fraction = part[:, :frames], fraction[:, None, None]
-        if self.mean == "log":
-            target.lerp_(logits.float(), fraction)
-        else:
-            incoming = torch.log_softmax(logits.float(), dim=-1) + torch.log(fraction)
-            torch.logaddexp(target + torch.log1p(-fraction), incoming, out=target)
-        if rows is not None:
-            self._mean.index_copy_(0, rows, part)
-
-    def _make_room(self, logits: torch.Tensor) -> None:
-        _, frames, width = logits.shape
-        empty = 0.0 if self.mean == "log" else float("-inf")
-        if self._mean is None:
-            self._mean = logits.new_full((self.batch_size, frames, width), empty, dtype=torch.float32)
-            self._log_total = logits.new_full((self.batch_size,), float("-inf"), dtype=torch.float32)
-        elif frames > self._mean.shape[1]:  # another network pads the same utterances to more frames
-            extra = frames - self._mean.shape[1]
-            self._mean = torch.nn.functional.pad(self._mean, (0, 0, 0, extra), value=empty)
-
-
-def _normalised(scores: torch.Tensor) -> torch.Tensor:
-    """log-softmax of [B, T, V] in place, some rows at a time: there is no second [B, T, V]."""
-    rows = scores.flatten(0, 1)  # [B * T, V], the same memory
-    step = max(1, BLOCK_SIZE.get(rows.device.type, BLOCK_SIZE["cuda"]) // max(rows.shape[1], 1))
-    buffer = rows.new_empty(min(step, len(rows)), rows.shape[1])
-    for start in range(0, len(rows), step):
-        block = rows[start : start + step]
-        block.copy_(torch.log_softmax(block, dim=-1, out=buffer[: len(block)]))
-    return scores

@@ -9,10 +9,12 @@ import torch
 
 from kd_asr_slr.errors import UserError
 from kd_asr_slr.outputs import CTCOutput, TeacherSignal
-from kd_asr_slr.teachers.aggregation import Shares, StreamingMean, transcript_scores
+from kd_asr_slr.teachers.aggregation import Shares
 from kd_asr_slr.teachers.batches import select_rows
 from kd_asr_slr.teachers.frozen import FrozenTeacher
 from kd_asr_slr.teachers.padding import fill_padding, padding_mask
+from kd_asr_slr.teachers.streaming_mean import StreamingMean
+from kd_asr_slr.teachers.transcripts import transcript_scores
 
 if TYPE_CHECKING:
     from kd_asr_slr.teachers.pool import TeacherPool
@@ -49,9 +51,9 @@ class Combination:
             return
         output, rows_there = self._run(teacher, rows)
         weights = torch.log(shares[rows]) + self._scores(output, rows)
-        self.log_probs.add(output.logits, weights, rows_there)
+        self.log_probs.add(output.logits, weights, rows_there, output.logit_lengths)
         if self.decoder is not None:
-            self.decoder.add(output.decoder_logits, weights, rows_there)
+            self.decoder.add(output.decoder_logits, weights, rows_there, output.decoder_lengths)
 
     def mix(self, generalist: FrozenTeacher, shares: torch.Tensor) -> None:
         """Mix in the generalist on the rows where its share [B] is not 0."""
@@ -59,9 +61,9 @@ class Combination:
         if not len(rows):
             return
         output, rows_there = self._run(generalist, rows)
-        self.log_probs.mix(output.logits, shares[rows], rows_there)
+        self.log_probs.mix(output.logits, shares[rows], rows_there, output.logit_lengths)
         if self.decoder is not None:
-            self.decoder.mix(output.decoder_logits, shares[rows], rows_there)
+            self.decoder.mix(output.decoder_logits, shares[rows], rows_there, output.decoder_lengths)
 
     def measure(self, teacher: FrozenTeacher, silent: torch.Tensor) -> None:
         """Lengths of the rows nobody speaks for; what `teacher` says of them is overwritten with padding later."""

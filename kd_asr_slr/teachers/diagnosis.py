@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from kd_asr_slr.outputs import TeacherSignal
-from kd_asr_slr.teachers.aggregation import transcript_losses
 from kd_asr_slr.teachers.batches import batch_to
 from kd_asr_slr.teachers.padding import padding_mask
 from kd_asr_slr.teachers.pool import TeacherPool
+from kd_asr_slr.teachers.transcripts import transcript_losses
 
 
 @torch.no_grad()

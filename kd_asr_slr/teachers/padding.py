@@ -20,8 +20,13 @@ def fill_padding(log_probs: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor
         log_probs: [B, T, V].
         lengths: [B], valid frames.
     """
+    uniform = -math.log(log_probs.shape[2])
+    if log_probs.device.type == "cpu":  # a mask would go through the valid frames, too
+        for utterance, length in zip(log_probs, lengths.tolist(), strict=True):
+            utterance[length:] = uniform
+        return log_probs
     padding = padding_mask(lengths.to(log_probs.device), log_probs.shape[1])
-    return log_probs.masked_fill_(padding[..., None], -math.log(log_probs.shape[2]))
+    return log_probs.masked_fill_(padding[..., None], uniform)
 
 
 def pad_log_probs(rows: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -78,6 +78,48 @@ def test_improbable_first_class() -> None:
     assert row_kl(student, teacher).isfinite().all()
 
 
+@pytest.mark.parametrize("level", [-200.0, -60.0, 0.0, 60.0, 200.0])
+def test_scores_at_any_level(level: float) -> None:
+    """Beyond what float32 can take the exponential of, on either side, in some rows or in all."""
+    student, teacher = draw(0, 6, 300, dtype=torch.float32), draw(1, 6, 300, dtype=torch.float32)
+    for moved in (student, teacher, student[:2], teacher[3:]):
+        moved += level
+        exact = plain(student.double(), teacher.double(), 1.0)
+        leaf = student.clone().requires_grad_()
+        value = row_kl(leaf, teacher)
+        (gradient,) = torch.autograd.grad(value.sum(), leaf)
+        torch.testing.assert_close(value.double(), exact, rtol=3e-5, atol=1e-6)
+        expected = student.double().softmax(-1) - teacher.double().softmax(-1)
+        torch.testing.assert_close(gradient.double(), expected, rtol=1e-4, atol=1e-7)
+        moved -= level
+
+
+@pytest.mark.parametrize("blocked", [1, 10**6])
+@pytest.mark.parametrize("count", [3, 9, 12])
+def test_a_probability_of_zero_in_one_row_only(count: int, blocked: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows before it are worked on again: nothing counts twice."""
+    monkeypatch.setitem(kl.BLOCK_SIZE, "cpu", blocked)
+    student, teacher = draw(0, 3, 4, 7).requires_grad_(), draw(1, 3, 4, 7).log_softmax(-1)
+    teacher[0, 2, 3] = -float("inf")
+    rows = torch.arange(count) // 4, torch.arange(count) % 4
+    value = selected_kl(student, teacher, rows, 2.0)
+    torch.testing.assert_close(value, plain(student[rows], teacher[rows], 2.0))
+    (gradient,) = torch.autograd.grad(value.sum(), student, retain_graph=True)
+    (expected,) = torch.autograd.grad(plain(student[rows], teacher[rows], 2.0).sum(), student)
+    torch.testing.assert_close(gradient, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_keeps_the_gradient(dtype: torch.dtype) -> None:
+    """Logits of 40, whose exponential a float16 cannot hold."""
+    student = (draw(0, 5, 50) + 40).to(dtype)
+    teacher, leaf = draw(1, 5, 50).log_softmax(-1), student.clone().requires_grad_()
+    row_kl(leaf, teacher, 2.0).sum().backward()
+    expected = 2 * ((student.double() / 2).softmax(-1) - (teacher / 2).softmax(-1))
+    assert leaf.grad.dtype == dtype
+    assert (leaf.grad.double() - expected).norm() < 0.02 * expected.norm()
+
+
 def test_a_second_backward_gives_the_same() -> None:
     student, teacher = draw(0, 5, 7).requires_grad_(), draw(1, 5, 7).log_softmax(-1)
     value = row_kl(student, teacher, 2.0).sum()

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
 from fake_teachers import TOKENS, batch_of, teacher
 
 from kd_asr_slr.errors import UserError
-from kd_asr_slr.teachers.aggregation import AGGREGATIONS, AggregationSettings, StreamingMean, transcript_scores
+from kd_asr_slr.teachers import streaming_mean
+from kd_asr_slr.teachers.aggregation import AGGREGATIONS, AggregationSettings
 from kd_asr_slr.teachers.pool import TeacherPool
+from kd_asr_slr.teachers.streaming_mean import StreamingMean
+from kd_asr_slr.teachers.transcripts import transcript_scores
 
 
 def softmax(values, axis=-1):
@@ -157,11 +162,54 @@ def test_all_wrong_settings_are_reported_at_once():
         assert piece in str(caught.value)
 
 
-def test_the_streaming_mean_holds_one_accumulator():
-    """Thirteen teachers leave one [B, T, V] behind, whatever their number."""
-    mean = StreamingMean(batch_size=2, mean="log")
-    addresses = set()
+def test_the_streaming_mean_holds_one_accumulator_and_few_teachers():
+    """Thirteen teachers leave one [B, T, V] behind, whatever their number, and are let go of meanwhile."""
+    mean, alive = StreamingMean(batch_size=2, mean="log", held=2), []
     for seed in range(13):
-        mean.add(torch.randn(2, 6, len(TOKENS), generator=torch.Generator().manual_seed(seed)), torch.zeros(2))
-        addresses.add(mean._mean.data_ptr())
-    assert len(addresses) == 1
+        logits = torch.randn(2, 6, len(TOKENS), generator=torch.Generator().manual_seed(seed))
+        alive.append(weakref.ref(logits))
+        mean.add(logits, torch.zeros(2))
+        del logits
+        assert sum(one() is not None for one in alive) <= 2
+    assert mean.log_probs().shape == (2, 6, len(TOKENS))
+    assert not any(one() is not None for one in alive)
+
+
+@pytest.mark.parametrize("block", [1, 10, 10**6], ids=["frame-by-frame", "few", "at-once"])
+@pytest.mark.parametrize("held", [0, 1, 2, 9])
+@pytest.mark.parametrize("kind", ["log", "probability"])
+def test_the_streaming_mean_of_teachers_that_speak_for_some(kind, held, block, monkeypatch):
+    """Other rows, other paddings, garbage in it, in any grouping: against the definition, utterance by utterance."""
+    monkeypatch.setitem(streaming_mean.BLOCK_SIZE, "cpu", block)
+    generator = torch.Generator().manual_seed(0)
+    lengths, width = [4, 0, 6, 5], 5
+    mean, heard = StreamingMean(batch_size=4, mean=kind, held=held), {row: [] for row in range(4)}
+    for rows, padding in (([0, 2], 0), ([0, 1, 2, 3], 3), ([3, 0], 1), ([2], 0)):
+        frames = max(lengths[row] for row in rows) + padding
+        logits = 3 * torch.randn(len(rows), frames, width, generator=generator)
+        log_weights = torch.randn(len(rows), generator=generator).double()
+        for place, row in enumerate(rows):
+            logits[place, lengths[row] :] = float("nan")
+            heard[row].append((log_weights[place].exp(), logits[place, : lengths[row]].double()))
+        everyone = rows == [0, 1, 2, 3]
+        mean.add(
+            logits, log_weights, None if everyone else torch.tensor(rows), torch.tensor([lengths[r] for r in rows])
+        )
+    found = mean.log_probs()
+    for row, length in enumerate(lengths):
+        weights = torch.stack([weight for weight, _ in heard[row]])
+        log_probs = torch.stack([logits.log_softmax(-1) for _, logits in heard[row]])  # [K, T, V]
+        shares = (weights / weights.sum())[:, None, None]
+        expected = (
+            (shares * log_probs).sum(0).log_softmax(-1) if kind == "log" else (shares * log_probs.exp()).sum(0).log()
+        )
+        torch.testing.assert_close(found[row, :length].double(), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_padding_is_uniform_where_nobody_was_said_to_speak():
+    mean = StreamingMean(batch_size=2, mean="log")
+    logits = torch.randn(2, 40, 5000)
+    mean.add(logits, torch.zeros(2), lengths=torch.tensor([30, 40]))
+    found = mean.log_probs()
+    torch.testing.assert_close(found[0, :30], logits[0, :30].log_softmax(-1))
+    torch.testing.assert_close(found[0, 30:], torch.full((10, 5000), -np.log(5000)).float())

@@ -1,0 +1,211 @@
+"""Several distributions become one, in one running [B, T, V]; the K distributions never exist side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+# Numbers that are worked on at a time: for each thread of a processor what fits into its cache, more on a GPU.
+BLOCK_SIZE = {"cpu": 2**17, "cuda": 2**23}
+HELD = 2  # teachers whose logits are kept back at most
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One teacher's logits [R, T, V]; `row_of` says which row speaks for which utterance, None: each for its own."""
+
+    logits: torch.Tensor
+    log_weights: torch.Tensor  # [B], float64 on the processor; -inf where it is not heard
+    row_of: dict[int, int] | None
+
+    def speaks_for(self, utterance: int) -> bool:
+        return self.row_of is None or utterance in self.row_of
+
+    def frames(self, utterances: slice, frames: slice) -> torch.Tensor:
+        """The logits of some frames; fewer where this network padded to fewer."""
+        if self.row_of is None:
+            return self.logits[utterances, frames]
+        row = self.row_of[utterances.start]
+        return self.logits[row : row + 1, frames]
+
+
+class StreamingMean:
+    """Weighted mean over teachers of distributions, in one running [B, T, V].
+
+    Weights come as unnormalised logarithms, so that a gate's scores need not be known in advance: after every `add`
+    the accumulator stands for the mean of what was added so far.
+
+    For "log" the mean of logits is kept, because log_softmax(sum_k w_k log_softmax(z_k)) = log_softmax(sum_k w_k z_k)
+    where the weights sum to 1. For "probability" it is the logarithm of the mean of probabilities.
+
+    What it costs is the way of the numbers through the memory. So a few teachers are kept back and go into the mean
+    together, block by block in the cache, and the last ones on the way to `log_probs`; padding is left alone.
+
+    Args:
+        batch_size: B.
+        mean: "log" or "probability".
+        held: teachers that are kept back; each holds its logits, which must not be changed meanwhile. A caller who has
+            all logits anyway does best with their number.
+
+    Example:
+        >>> mean = StreamingMean(batch_size=1, mean="log")
+        >>> mean.add(torch.zeros(1, 1, 2), torch.zeros(1))
+        >>> mean.log_probs().exp()
+        tensor([[[0.5000, 0.5000]]])
+    """
+
+    def __init__(self, batch_size: int, mean: str, held: int = HELD) -> None:
+        if mean not in ("log", "probability"):
+            raise ValueError(f"mean is '{mean}'; expected 'log' or 'probability'")
+        self.batch_size = batch_size
+        self.mean = mean
+        self.held = held
+        self._waiting: list[_Part] = []
+        self._mean: torch.Tensor | None = None  # [B, T, V]
+        self._log_total = torch.full((batch_size,), -math.inf, dtype=torch.float64)  # of the weights in the mean
+        self._valid = [0] * batch_size  # frames of each utterance that anybody spoke for
+
+    def add(
+        self,
+        logits: torch.Tensor,
+        log_weights: torch.Tensor,
+        rows: torch.Tensor | None = None,
+        lengths: torch.Tensor | None = None,
+    ) -> None:
+        """Add one teacher.
+
+        Args:
+            logits: [R, T, V], raw and finite in valid frames.
+            log_weights: [R], logarithms of unnormalised weights, finite.
+            rows: [R], the utterances it speaks for; None means all B of them.
+            lengths: [R], valid frames; None: all of them. What lies behind them in the mean has no meaning, but it is
+                uniform where no teacher was said to speak.
+        """
+        self._waiting.append(self._part(logits, log_weights, rows, lengths))
+        if len(self._waiting) > self.held:
+            self._add_waiting()
+
+    def mix(
+        self,
+        logits: torch.Tensor,
+        shares: torch.Tensor,
+        rows: torch.Tensor | None = None,
+        lengths: torch.Tensor | None = None,
+    ) -> None:
+        """Replace the mean m by (1 - share) * m + share * this teacher; call it once, after the last `add`.
+
+        Args:
+            logits: [R, T, V].
+            shares: [R], between 0 and 1; 1 where nothing was added before.
+            rows: [R], the utterances it speaks for; None means all B of them.
+            lengths: [R], valid frames; None: all of them.
+        """
+        self._add_waiting()
+        part = self._part(logits, torch.log(shares.double()), rows, lengths)
+        share = part.log_weights.exp()  # [B]
+        self._blend([part], torch.stack([1 - share, share]))
+
+    def log_probs(self) -> torch.Tensor:
+        """[B, T, V], float32, normalised. The accumulator is handed over: do not add to it afterwards."""
+        if self._mean is None and not self._waiting:
+            raise ValueError("no teacher was added")
+        self._add_waiting(last=True)
+        return self._mean
+
+    def _part(
+        self, logits: torch.Tensor, log_weights: torch.Tensor, rows: torch.Tensor | None, lengths: torch.Tensor | None
+    ) -> _Part:
+        log_weights = log_weights.detach().to("cpu", torch.float64)
+        utterances = range(self.batch_size) if rows is None else rows.tolist()
+        valid = [logits.shape[1]] * len(utterances) if lengths is None else lengths.tolist()
+        for utterance, length in zip(utterances, valid, strict=True):
+            self._valid[utterance] = max(self._valid[utterance], length)
+        if rows is None:
+            return _Part(logits, log_weights, None)
+        spread = torch.full((self.batch_size,), -math.inf, dtype=torch.float64)
+        spread[rows.cpu()] = log_weights
+        return _Part(logits, spread, {utterance: row for row, utterance in enumerate(utterances)})
+
+    def _add_waiting(self, last: bool = False) -> None:
+        """Let the teachers that wait into the mean; the last time it is normalised on the way."""
+        if not self._waiting and not last:
+            return
+        log_weights = torch.stack([self._log_total, *(part.log_weights for part in self._waiting)])  # [1 + P, B]
+        total = torch.logsumexp(log_weights, 0)
+        shares = torch.exp(log_weights - total).nan_to_num_(0.0)  # where nobody was heard there is no share
+        parts, self._waiting, self._log_total = self._waiting, [], total
+        self._blend(parts, shares, last)
+
+    def _blend(self, parts: Sequence[_Part], shares: torch.Tensor, last: bool = False) -> None:
+        """mean = shares[0] * mean + sum over p of shares[1 + p] * part p; shares is [1 + P, B]."""
+        self._make_room(parts)
+        old = (shares[0] > 0).tolist()
+        together = all(part.row_of is None for part in parts) and len(set(old)) == 1
+        coefficients = shares.to(self._mean.device, torch.float32)[..., None, None]  # [1 + P, B, 1, 1]
+        for utterances, frames in self._segments(together):
+            block = self._mean[utterances, frames]  # [B', T', V]
+            here = coefficients[:, utterances]
+            speaking = [index for index, part in enumerate(parts) if part.speaks_for(utterances.start)]
+            if speaking:
+                self._forget(block, here[0], old[utterances.start])
+            for index in speaking:
+                logits = parts[index].frames(utterances, frames)
+                self._increase(block[:, : logits.shape[1]], logits, here[1 + index])
+            if last and self.mean == "log":
+                _normalise(block)
+
+    def _forget(self, block: torch.Tensor, share: torch.Tensor, known: bool) -> None:
+        """Shrink the mean so far to its share; where there is none, whatever stands there goes."""
+        if not known:
+            block.fill_(0.0 if self.mean == "log" else -math.inf)
+        elif self.mean == "log":
+            block.mul_(share)
+        else:
+            block.add_(share.log())
+
+    def _increase(self, block: torch.Tensor, logits: torch.Tensor, share: torch.Tensor) -> None:
+        if self.mean == "log":
+            block.addcmul_(logits.float(), share)
+        else:
+            torch.logaddexp(block, torch.log_softmax(logits.float(), dim=-1).add_(share.log()), out=block)
+
+    def _segments(self, together: bool) -> Iterator[tuple[slice, slice]]:
+        """(utterances, frames) that are worked on at once.
+
+        Everything where it is little, or on a GPU, and all teachers speak for all; else pieces of single utterances
+        that stay in the cache, without padding.
+        """
+        count, frames, width = self._mean.shape
+        on_cpu = self._mean.device.type == "cpu"
+        size = BLOCK_SIZE["cpu"] * torch.get_num_threads() if on_cpu else BLOCK_SIZE["cuda"]
+        if together and (self._mean.numel() <= size or not on_cpu):
+            yield slice(0, count), slice(0, frames)
+            return
+        step = max(1, size // max(width, 1))
+        for utterance, valid in enumerate(self._valid):
+            for start in range(0, valid, step):
+                yield slice(utterance, utterance + 1), slice(start, min(start + step, valid))
+
+    def _make_room(self, parts: Sequence[_Part]) -> None:
+        frames = max((part.logits.shape[1] for part in parts), default=0)
+        if self._mean is None:
+            like, before = parts[0].logits, 0
+            self._mean = like.new_empty(self.batch_size, frames, like.shape[2], dtype=torch.float32)
+        elif frames > (before := self._mean.shape[1]):  # another network pads the same utterances to more frames
+            self._mean = torch.nn.functional.pad(self._mean, (0, 0, 0, frames - before))
+        else:
+            return
+        uniform = -math.log(self._mean.shape[2])
+        for utterance, valid in enumerate(self._valid):
+            self._mean[utterance, max(valid, before) :] = uniform
+
+
+def _normalise(scores: torch.Tensor) -> None:
+    """log-softmax of [B, T, V] in place, some rows at a time: there is no second [B, T, V]."""
+    rows = scores.flatten(0, 1)  # [B * T, V], the same memory
+    size = BLOCK_SIZE.get(rows.device.type, BLOCK_SIZE["cuda"])
+    for block in rows.split(max(1, size // max(rows.shape[1], 1))):
+        torch.log_softmax(block, dim=-1, out=block)  # a row is written after it was read
