@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
+from kd_asr_slr.progress import Progress
+
 
 class UserError(Exception):
     """Something the user gave cannot be used: one clear sentence, no traceback, exit code 2.
@@ -58,5 +60,6 @@ def run_recipe(main: Callable[[], None]) -> None:
     except UserError as error:
         # A loader worker hands its error over as the text of its traceback; the sentence stands at the end of it.
         sentence = str(error).rpartition(f"{UserError.__module__}.UserError: ")[2].strip()
+        Progress.close_all()
         print(f"error: {sentence}", file=sys.stderr, flush=True)
         sys.exit(2)

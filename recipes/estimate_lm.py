@@ -22,7 +22,9 @@ def main() -> None:
     from kd_asr_slr.decoding.ngram_scorer import load_kenlm
     from kd_asr_slr.decoding.perplexity import perplexity
     from kd_asr_slr.training.language_model import check_labels, describe, lm_texts
+    from kd_asr_slr.training.terminal import quiet_libraries
 
+    quiet_libraries()
     texts = lm_texts(arguments)
     estimated = estimate_ngrams(texts.training, arguments.order, texts.labels or ())
     coverage = check_labels(texts.labels, estimated, Path(arguments.output))

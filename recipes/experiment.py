@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from kd_asr_slr.errors import run_recipe
+from kd_asr_slr.progress import Progress, say
 
 
 def main() -> None:
@@ -28,9 +29,10 @@ def main() -> None:
     rows = chosen(read_experiment(arguments.experiment), arguments.rows)
     started = time.monotonic()
     failed = []
-    for run, succeeded in run_all(rows, max(1, arguments.jobs)):
+    done = Progress(run_all(rows, max(1, arguments.jobs)), "runs", "runs", total=sum(map(len, rows.values())))
+    for run, succeeded in done:
         minutes = (time.monotonic() - started) / 60
-        print(f"{minutes:6.1f} min  {run.folder}  {'done' if succeeded else 'FAILED'}", flush=True)
+        say(f"{minutes:6.1f} min  {run.folder}  {'done' if succeeded else 'FAILED'}")
         failed += [] if succeeded else [run]
     for run in failed:
         print(f"{run.folder} failed; what it said: {run.folder.parent}/logs/{run.folder.name}.log", file=sys.stderr)

@@ -22,7 +22,9 @@ def main() -> None:
 
     from kd_asr_slr.corpora.integrity import render
     from kd_asr_slr.training.preparation import prepare
+    from kd_asr_slr.training.terminal import quiet_libraries
 
+    quiet_libraries()
     report = prepare(data, prepare_arguments.output)
     print(render(report))
     if report.problems:

@@ -53,7 +53,8 @@ def main() -> None:
         write_decoding(run.path, score, tuned)
         score, predictions, weights = with_weights(score, tuned), tuned.predictions, tuned.describe()
     else:
-        predictions = predict(model, items, Collator(processor.input_name), decode, score.batch_size)
+        collator, what = Collator(processor.input_name), f"scoring {score.split}"
+        predictions = predict(model, items, collator, decode, score.batch_size, what, score.protocol)
     if known:
         predictions = with_seen(predictions, heard)
     split = f"{score.split}-of-{corpus_name(data)}" if score.manifest else score.split  # never over the run's own

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from kd_asr_slr.corpora.media import MediaHeader, read_audio, read_features, read_header, width_problems
 from kd_asr_slr.errors import UserError
+from kd_asr_slr.progress import Progress
 
 FULL_SCALE = 32767 / 32768
 CLIPPED_RUN = 3  # so many neighbouring samples at full scale are no chance
@@ -34,7 +34,7 @@ class FileFacts:
 
 
 def inspect_files(paths: Iterable[str]) -> FileFacts:
-    """Read every file once, with a progress bar on a terminal.
+    """Read every file once.
 
     Args:
         paths: audio or feature files; each is read once.
@@ -43,11 +43,9 @@ def inspect_files(paths: Iterable[str]) -> FileFacts:
         >>> inspect_files(corpus["train"]["features"]).problems
         {}
     """
-    from tqdm import tqdm
-
     facts = FileFacts()
     unique = list(dict.fromkeys(paths))
-    for path in tqdm(unique, desc="reading files", unit="file", disable=not sys.stderr.isatty(), leave=False):
+    for path in Progress(unique, "reading files", "file"):
         try:
             facts.headers[path] = _inspect(path, facts)
         except UserError as error:

@@ -14,7 +14,6 @@ import logging
 import os
 import re
 import shutil
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from kd_asr_slr.corpora.feature_files import GLOSS_KEY
 from kd_asr_slr.corpora.pickles import load_pickle
 from kd_asr_slr.corpora.schema import SPLIT_ORDER, shortened
 from kd_asr_slr.errors import UserError, raise_all
+from kd_asr_slr.progress import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ def _write(path: Path, split: str, ids: Sequence[str], folder: Path) -> None:
     (partial / split).mkdir(parents=True)
     known, left_out, written = set(ids), [], 0
     try:
-        for utterance in _with_progress(read_utterances(path), path.name):
+        for utterance in Progress(read_utterances(path), f"converting {path.name}"):
             name = _id_of(utterance.name, known)
             if name is None:
                 left_out.append(utterance.name)
@@ -175,9 +175,3 @@ def _entry_problem(value: Any) -> str:
 
 def _array(value: Mapping[str, Any]) -> np.ndarray | None:
     return next((value[key] for key in ARRAY_KEYS if isinstance(value.get(key), np.ndarray)), None)
-
-
-def _with_progress(utterances: Iterator[Utterance], name: str) -> Iterator[Utterance]:
-    from tqdm import tqdm
-
-    return iter(tqdm(utterances, desc=f"converting {name}", unit="file", disable=not sys.stderr.isatty(), leave=False))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from kd_asr_slr.corpora.pose_files import load_pose
 from kd_asr_slr.corpora.riff import check_riff
 from kd_asr_slr.corpora.schema import MEDIA, SUFFIXES, shortened
 from kd_asr_slr.errors import UserError, raise_all
+from kd_asr_slr.progress import Progress
 
 logger = logging.getLogger(__name__)
 _ENDS = 1 << 16
@@ -151,7 +151,7 @@ def check_media(corpus: DatasetDict, level: Level = "full", max_listed: int = 20
     paths = _paths(corpus)
     headers: dict[str, MediaHeader] = {}
     problems: dict[str, str] = {}
-    for path in _with_progress(paths):
+    for path in Progress(paths, "checking files", "file"):
         try:
             headers[path] = read_header(path)
             if level == "full":
@@ -288,12 +288,6 @@ def _paths(corpus: DatasetDict) -> list[str]:
     """Every path once, in the order of the splits."""
     columns = [split[name][:] for split in corpus.values() for name in MEDIA if name in split.column_names]
     return list(dict.fromkeys(path for column in columns for path in column))
-
-
-def _with_progress(paths: list[str]) -> Iterable[str]:
-    from tqdm import tqdm
-
-    return tqdm(paths, desc="checking files", unit="file", disable=not sys.stderr.isatty(), leave=False)
 
 
 def _summary(headers: list[MediaHeader]) -> MediaSummary:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from datasets import Dataset, DatasetDict
 from kd_asr_slr.corpora.media import read_header
 from kd_asr_slr.corpora.schema import SPLIT_ORDER, check_rows
 from kd_asr_slr.errors import UserError
+from kd_asr_slr.progress import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -79,10 +79,7 @@ def is_empty(reason: str) -> bool:
 
 def usable(paths: Iterable[Path], found: Found) -> Iterator[Path]:
     """Those of the recordings whose header is whole; the others go to `found.problems`."""
-    from tqdm import tqdm
-
-    watched = sys.stderr.isatty()
-    for path in tqdm(list(paths), desc="reading headers", unit="file", disable=not watched, leave=False):
+    for path in Progress(list(paths), "reading headers", "file"):
         reason = why_unusable(path)
         if reason is None:
             yield path

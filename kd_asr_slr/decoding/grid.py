@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_asr_slr.decoding.pool import CHUNK, BeamPool, Found, Weights
+from kd_asr_slr.decoding.pool import CHUNK, BeamPool, Weights
+from kd_asr_slr.progress import Progress
 
 
 class GridDecoder:
@@ -36,13 +36,7 @@ class GridDecoder:
         Returns:
             For every pair of weights the texts of all utterances, in their order.
         """
-        found = list(_shown(self._pool.submit_grid(log_probs, grid), -(-len(log_probs) // CHUNK)))
+        chunks = self._pool.submit_grid(log_probs, grid)
+        found = list(Progress(chunks, "tuning", f"chunks of {CHUNK}", total=-(-len(log_probs) // CHUNK)))
         self._pool.close()
         return [[hypothesis.text for chunk in found for hypothesis in chunk[point]] for point in range(len(grid))]
-
-
-def _shown(chunks: Iterable[Found], total: int) -> Iterator[Found]:
-    """The chunks with a progress bar, in a terminal."""
-    from tqdm import tqdm
-
-    return iter(tqdm(chunks, total=total, desc="tuning", unit="chunk", disable=not sys.stderr.isatty()))

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from kd_asr_slr.decoding.arpa import BEGIN, END, NEVER, UNKNOWN, Ngram, NgramModel
 from kd_asr_slr.decoding.ngram_scorer import NOT_WORDS
 from kd_asr_slr.errors import UserError
+from kd_asr_slr.progress import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ def adjusted_counts(sentences: Iterable[Sequence[str]], order: int) -> list[dict
         {('A',): 2, ('</s>',): 1}
     """
     raw: list[Counter[Ngram]] = [Counter() for _ in range(order)]
-    for sentence in sentences:
+    for sentence in Progress(sentences, "counting n-grams", "sentences"):
         padded = (BEGIN, *sentence, END)
         for length, table in enumerate(raw, 1):
             table.update(zip(*(padded[start:] for start in range(length)), strict=False))
@@ -150,7 +151,8 @@ def _interpolated(
     rest = weights[0][()][1] * uniform  # what unigrams that were never seen get
     lower: dict[Ngram, float] = {(UNKNOWN,): rest, **{(word,): rest for word in unseen}}
     tables = []
-    for table, discount, weight in zip(counts, discounts, weights, strict=True):
+    lengths = list(zip(counts, discounts, weights, strict=True))
+    for table, discount, weight in Progress(lengths, "smoothing", "lengths"):
         current = {} if tables else dict(lower)
         for ngram, count in table.items():
             total, taken = weight[ngram[:-1]]

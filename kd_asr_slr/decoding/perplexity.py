@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kd_asr_slr.errors import UserError
+from kd_asr_slr.progress import Progress
 
 if TYPE_CHECKING:
     import kenlm
@@ -51,7 +52,7 @@ def perplexity(model: kenlm.Model, sentences: Iterable[Sequence[str]]) -> Perple
     """
     known_sum = unknown_sum = 0.0
     events = unknown = ends = 0
-    for sentence in filter(len, sentences):
+    for sentence in Progress([words for words in sentences if words], "perplexity", "sentences"):
         ends += 1
         for log10_prob, _, outside in model.full_scores(" ".join(sentence), bos=True, eos=True):
             events += 1

@@ -20,6 +20,7 @@ from kd_asr_slr.arguments import DataArguments, DistillationArguments, ModelArgu
 from kd_asr_slr.command_line import resolved
 from kd_asr_slr.corpora.splits import list_speakers, resolve_speakers
 from kd_asr_slr.errors import UserError, raise_all
+from kd_asr_slr.progress import Progress
 from kd_asr_slr.tool_arguments import AdaptationArguments
 from kd_asr_slr.training import session
 from kd_asr_slr.training.bindings import folder_name, write_index
@@ -69,7 +70,7 @@ def adapt_teachers(
     speakers += [speaker for speaker in held_out if speaker not in speakers]
     names = _folder_names(speakers)
     root = Path(training.output_dir)
-    for number, speaker in enumerate(speakers, 1):
+    for number, speaker in enumerate(Progress(speakers, "teachers", "speakers"), 1):
         logger.info("teacher %d of %d: %s", number, len(speakers), speaker)
         folder = root / names[speaker]
         if speaker in held_out:  # their recordings are all in the test split; as the corpus gives them, they are not

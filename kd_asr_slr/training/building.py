@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from datasets import DatasetDict
-from transformers import EarlyStoppingCallback, PreTrainedModel, PrinterCallback
+from transformers import EarlyStoppingCallback, PreTrainedModel, PrinterCallback, ProgressCallback
 
 from kd_asr_slr.arguments import DataArguments, DistillationArguments, TeacherArguments
 from kd_asr_slr.errors import raise_all
@@ -21,6 +21,7 @@ from kd_asr_slr.training.callbacks import EpochCallback, EpochCopyCallback, LogL
 from kd_asr_slr.training.curriculum import build_sampler
 from kd_asr_slr.training.data import evaluation_items, protocol_of, training_items, training_part
 from kd_asr_slr.training.evaluation import DevMetrics
+from kd_asr_slr.training.progress_line import ProgressLine
 from kd_asr_slr.training.settings import label_settings, loss_settings, temperature_schedule
 from kd_asr_slr.training.stages import FreezingCallback
 from kd_asr_slr.training.trainer import DistillationTrainer
@@ -78,7 +79,9 @@ def build_trainer(
         projections=projections,
         sampler=sampler,
     )
-    trainer.remove_callback(PrinterCallback)
+    for theirs in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(theirs)
+    trainer.add_callback(ProgressLine(trainer.parts_so_far))
     if training.checkpoint_every_epochs:
         trainer.add_callback(EpochCopyCallback(training.checkpoint_every_epochs, trainer.save_model))
     return trainer

@@ -8,12 +8,12 @@ from typing import Any
 from accelerate import PartialState
 from datasets import DatasetDict
 from torch.utils.data import DataLoader, Subset
-from tqdm import tqdm
 
 from kd_asr_slr.arguments import DataArguments, DistillationArguments, TeacherArguments
 from kd_asr_slr.errors import UserError, raise_all
 from kd_asr_slr.processing.augmentation import check_for_cache
 from kd_asr_slr.processing.collator import Collator
+from kd_asr_slr.progress import Progress
 from kd_asr_slr.teachers.cache import write_cache
 from kd_asr_slr.teachers.pool import TeacherPool
 from kd_asr_slr.teachers.store import StoreWriter
@@ -65,8 +65,8 @@ def cache_teachers(
     pool.to(training.device)
     missing = writer.missing_shards(state.process_index, state.num_processes)
     total = sum(len(writer.positions(shard)) for shard in missing)
-    with tqdm(total=total, desc="soft targets", unit="utt", disable=training.disable_tqdm) as bar:
-        made = write_cache(pool, loader, writer, state.process_index, state.num_processes, bar.update)
+    with Progress(what="soft targets", total=total) as line:
+        made = write_cache(pool, loader, writer, state.process_index, state.num_processes, line.update)
     state.wait_for_everyone()
     if state.is_main_process:
         writer.finish()

@@ -9,6 +9,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from kd_asr_slr.processing.dataset import RecogniserDataset
+from kd_asr_slr.progress import say
 from kd_asr_slr.training.curriculum import CurriculumSampler
 
 RATES = {"eval_wer", "eval_wra", "valid_frame_ratio"}
@@ -50,7 +51,7 @@ class LogLineCallback(TrainerCallback):
             return
         shown = [f"{name} {number_of(name, value)}" for name, value in logs.items() if is_shown(name, value)]
         if shown:
-            print(f"epoch {logs.get('epoch', 0):5.1f}/{state.num_train_epochs}  " + "  ".join(shown), flush=True)
+            say(f"epoch {logs.get('epoch', 0):5.1f}/{state.num_train_epochs}  " + "  ".join(shown))
 
 
 def is_shown(name: str, value: Any) -> bool:

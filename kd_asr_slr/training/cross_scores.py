@@ -13,6 +13,7 @@ from kd_asr_slr.files import write_json, write_text
 from kd_asr_slr.models.auto import load_model
 from kd_asr_slr.processing.auto import load_processor
 from kd_asr_slr.processing.collator import Collator
+from kd_asr_slr.progress import Progress
 from kd_asr_slr.reporting.tables import markdown_table, percent
 from kd_asr_slr.scoring.protocols import get_protocol
 from kd_asr_slr.scoring.rates import by_group, wer, wra
@@ -37,11 +38,11 @@ def cross_scores(teachers: Mapping[str, str | Path], corpus: DatasetDict, data: 
         {"dev": {teacher: {speaker: {"wer", "wra"}}}, "test": the same}; rates as fractions.
     """
     found: dict[str, dict[str, Rates]] = {"dev": {}, "test": {}}
-    for name, folder in teachers.items():
+    for name, folder in Progress(teachers.items(), "who scores what", "teachers"):
         model, processor = load_model(str(folder)), load_processor(str(folder))
         for key, split in (("dev", data.dev_split), ("test", data.test_split)):
             items = evaluation_items(training_part(corpus, data, split), processor, data)
-            rows = predict(model, items, Collator(processor.input_name), greedy_decoding(processor), batch)
+            rows = predict(model, items, Collator(processor.input_name), greedy_decoding(processor), batch, name)
             counts = count_rows(rows, get_protocol(protocol_of(data)), split)
             groups = by_group(counts, [row["speaker"] for row in rows])
             found[key][name] = {who: {"wer": wer(group), "wra": wra(group)} for who, group in groups.items()}

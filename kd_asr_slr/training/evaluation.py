@@ -17,6 +17,7 @@ from kd_asr_slr.models.forward import run_ctc
 from kd_asr_slr.outputs import CTCOutput
 from kd_asr_slr.processing.collator import Collator
 from kd_asr_slr.processing.dataset import RecogniserDataset
+from kd_asr_slr.progress import Progress
 from kd_asr_slr.reporting.run_folder import RunFolder
 from kd_asr_slr.scoring.predictions import Prediction
 from kd_asr_slr.scoring.protocols import get_protocol
@@ -114,7 +115,13 @@ def build_decoding(
 
 
 def predict(
-    model: PreTrainedModel, dataset: RecogniserDataset, collator: Collator, decode: Decode, batch_size: int
+    model: PreTrainedModel,
+    dataset: RecogniserDataset,
+    collator: Collator,
+    decode: Decode,
+    batch_size: int,
+    what: str = "decoding",
+    protocol: str | None = None,
 ) -> list[Prediction]:
     """Decode a dataset in its own order.
 
@@ -124,25 +131,74 @@ def predict(
         collator: makes batches of them.
         decode: from a model, a batch and its output to one text per utterance, there or still to be searched.
         batch_size: utterances a forward pass.
+        what: the step's name in the terminal.
+        protocol: of the WER so far, which is shown there; None shows none.
 
     Returns:
         One prediction per utterance, with its reference text.
     """
     model.eval()
-    ids: list[str] = []
-    searches: list[Iterable[str]] = []
+    heard, waiting = 0, []
+    found = Decoded(dataset, what, protocol)
     for batch in batches(dataset, collator, batch_size):
         moved = {key: value.to(model.device) if torch.is_tensor(value) else value for key, value in batch.items()}
         with torch.inference_mode():
             output = run_ctc(model, moved)
-            searches.append(decode(model, moved, output))
+            texts = decode(model, moved, output)
         for utterance in batch["ids"]:
-            row = dataset.rows[len(ids)]
+            row = dataset.rows[heard]
             if row["id"] != utterance:
                 raise ValueError(f"utterance {utterance} where {row['id']} was expected")
-            ids.append(utterance)
-    texts = [text for search in searches for text in search]
-    return [prediction_of(dataset.rows[index], text) for index, (_, text) in enumerate(zip(ids, texts, strict=True))]
+            heard += 1
+        if isinstance(texts, list):
+            found.add(texts)
+        else:  # other processes search them, while the network goes on
+            waiting.append(texts)
+            found.line.note(f"network {heard}/{len(dataset)}")
+            found.line.update(0)
+    for texts in waiting:
+        for text in texts:
+            found.add([text])
+    return found.finished()
+
+
+class Decoded:
+    """The predictions of a dataset as they come in, in its order, with their live line.
+
+    Args:
+        dataset: what is decoded.
+        what: the step's name in the terminal.
+        protocol: of the WER so far; None shows none.
+    """
+
+    def __init__(self, dataset: RecogniserDataset, what: str, protocol: str | None) -> None:
+        self.line = Progress(what=what, total=len(dataset))
+        self._rows = dataset.rows
+        self._predictions: list[Prediction] = []
+        self._protocol = get_protocol(protocol) if protocol else None
+        self._errors = self._tokens = 0
+
+    def add(self, texts: Sequence[str]) -> None:
+        """The texts of the next utterances."""
+        start = len(self._predictions)
+        self._predictions += [prediction_of(self._rows[start + index], text) for index, text in enumerate(texts)]
+        if self.line.watched and self._protocol is not None:
+            for counts in count_rows(self._predictions[start:], self._protocol, "so far"):
+                self._errors += counts.errors
+                self._tokens += counts.reference_tokens
+            self.line.note(f"WER so far {100 * self._errors / self._tokens:.1f} %" if self._tokens else "")
+        self.line.update(len(texts))
+
+    def finished(self) -> list[Prediction]:
+        """All predictions.
+
+        Raises:
+            ValueError: if a text is missing.
+        """
+        self.line.close()
+        if len(self._predictions) != len(self._rows):
+            raise ValueError(f"{len(self._predictions)} texts for {len(self._rows)} utterances")
+        return self._predictions
 
 
 def batches(dataset: RecogniserDataset, collator: Collator, batch_size: int) -> Iterator[dict[str, Any]]:

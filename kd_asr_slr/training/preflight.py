@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 from datasets import DatasetDict
-from tqdm import tqdm
 
 from kd_asr_slr.arguments import DataArguments, TeacherArguments
 from kd_asr_slr.errors import UserError, raise_all
 from kd_asr_slr.processing.augmentation import check_for_cache
 from kd_asr_slr.processing.dataset import RecogniserDataset
 from kd_asr_slr.processing.feasibility import ctc_frames_needed
+from kd_asr_slr.progress import Progress
 from kd_asr_slr.teachers.cached import CachedTeachers
 from kd_asr_slr.teachers.fingerprints import vocabulary_difference
 from kd_asr_slr.training.building import subsampling_of
@@ -71,7 +71,7 @@ def label_problems(items: RecogniserDataset, trainer: DistillationTrainer, liste
     """Training utterances with labels outside of the vocabulary, or with fewer output frames than CTC needs."""
     output_length = subsampling_of(trainer.model)
     unreadable, short = [], []
-    for index in tqdm(range(len(items)), desc="labels", disable=trainer.args.disable_tqdm, leave=False):
+    for index in Progress(range(len(items)), "checking labels"):
         try:
             labels = items.labels_of(index)
         except UserError as error:

@@ -18,6 +18,7 @@ from transformers import EarlyStoppingCallback, TrainerState
 from kd_asr_slr.arguments import DataArguments, DistillationArguments
 from kd_asr_slr.errors import UserError
 from kd_asr_slr.hub.custom_code import write_custom_code
+from kd_asr_slr.progress import say
 from kd_asr_slr.reporting.curves import write_curves
 from kd_asr_slr.reporting.model_card import write_model_card
 from kd_asr_slr.reporting.run_folder import RunFolder
@@ -105,7 +106,7 @@ def open_run(training: DistillationArguments, recipe: str, config: dict[str, Any
     absent = [path for path in (folder, *folder.parents) if not path.exists()]
     session = Session(RunFolder(folder), recipe, config, training.overwrite_output_dir)
     if session.finished:
-        print(f"{folder} holds this run already, finished; nothing to do (start again: --overwrite_output_dir true)")
+        say(f"{folder} holds this run already, finished; nothing to do (start again: --overwrite_output_dir true)")
     try:
         with _events_in(folder / "tensorboard"):
             yield session
@@ -132,13 +133,14 @@ def _events_in(folder: Path) -> Iterator[None]:
 
 
 def announce(training: DistillationArguments) -> None:
-    """What every recipe does first: log lines on stderr, no progress bars outside of a terminal, the right number of
-    processes.
+    """What every recipe does first: log lines on stderr, no library's progress bars, the right number of processes.
 
     Raises:
         UserError: if the number of processes is not the expected one.
     """
-    training.disable_tqdm = not quiet_libraries() or training.disable_tqdm
+    quiet_libraries()
+    if training.disable_tqdm:
+        os.environ["TQDM_DISABLE"] = "1"
     training.dataloader_pin_memory = training.dataloader_pin_memory and torch.cuda.is_available()
     check_world_size(training)
 
@@ -222,13 +224,14 @@ def finish(
         texts = training_part(corpus, data, data.train_split)["text"]
         for split in (data.dev_split, data.test_split):
             items = evaluation_items(training_part(corpus, data, split), processor, data)
-            predictions = predict(model, items, trainer.data_collator, decode, trainer.args.eval_batch_size)
+            size, what, protocol = trainer.args.eval_batch_size, f"scoring {split}", protocol_of(data)
+            predictions = predict(model, items, trainer.data_collator, decode, size, what, protocol)
             predictions = with_seen(predictions, texts)
-            score = score_split(folder, predictions, split, "greedy", protocol=protocol_of(data))
+            score = score_split(folder, predictions, split, "greedy", protocol=protocol)
         write_curves(folder)
         write_model_card(folder)
         folder.finish()
-        print(f"{folder.path}: {split} WER {100 * score['wer']:.2f} %, WRA {100 * score['wra']:.2f} % (greedy)")
+        say(f"{folder.path}: {split} WER {100 * score['wer']:.2f} %, WRA {100 * score['wra']:.2f} % (greedy)")
         for line in verdict_of(folder, score):
-            print(line)
+            say(line)
     PartialState().wait_for_everyone()

@@ -187,6 +187,11 @@ class DistillationTrainer(Trainer):
         """Take the projections out of the student, whose training is over."""
         student_projections.detach(self.model, self._hook)
 
+    def parts_so_far(self) -> dict[str, float]:
+        """The parts since the last log entry, averaged over this process's utterances; for the live line."""
+        means = {name: total / count for name, (total, count) in self._sums.items() if count}
+        return {name: float(mean) for name, mean in means.items()}
+
     def forget_parts(self) -> None:
         """Drop what has been summed since the last log entry."""
         self._sums.clear()

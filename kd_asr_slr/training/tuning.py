@@ -136,7 +136,7 @@ def tune(
     )  # refuses a wrong model before the network runs
     grid = grid_of(score)
     kept: list[np.ndarray] = []
-    empty = predict(model, items, Collator(processor.input_name), keeping(kept), score.batch_size)
+    empty = predict(model, items, Collator(processor.input_name), keeping(kept), score.batch_size, "network")
     texts = decoder.decode(kept, grid)
     rows = [[{**row, "hypothesis": text} for row, text in zip(empty, point, strict=True)] for point in texts]
     protocol = get_protocol(score.protocol)

@@ -9,6 +9,7 @@ import importlib.util
 import io
 import json
 import os
+import runpy
 import subprocess
 import sys
 import wave
@@ -19,8 +20,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from terminal import Screen, terminal
 
 from kd_asr_slr.errors import run_recipe
+from kd_asr_slr.progress import Progress
 
 Refuse = Callable[..., str]  # runs a recipe that must be refused; returns its message
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -88,6 +91,23 @@ def run(name: str, *words: str | Path, **options: Any) -> Result:
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
     return Result(code, out.getvalue(), err.getvalue())
+
+
+def run_watched(name: str, *words: str | Path, **options: Any) -> Screen:
+    """A recipe's `main` in this process, with a terminal for its output; it must end well."""
+    arguments = [str(REPOSITORY / "recipes" / f"{name}.py"), *map(str, words), *line_of(options)]
+    with pytest.MonkeyPatch.context() as patch, terminal() as screen:
+        patch.setattr(sys, "argv", arguments)
+        for variable in ("TENSORBOARD_LOGGING_DIR", "TQDM_DISABLE", "RANK"):
+            patch.delenv(variable, raising=False)
+        patch.setattr(Progress, "drawn_every", 0.0)  # tiny steps show, too
+        code = 0
+        try:
+            run_recipe(runpy.run_path(arguments[0])["main"])
+        except SystemExit as end:
+            code = end.code
+    assert not code, screen.text
+    return screen
 
 
 def start(name: str, *words: str | Path, processes: int = 1, **options: Any) -> subprocess.Popen[str]:
