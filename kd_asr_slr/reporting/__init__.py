@@ -11,5 +11,6 @@
 | `verdict_of` | `reporting.verdicts`: what the WRA on held-out speakers means, beside the teachers' |
 | `read_history`, `write_history` | `reporting.history`: the trainer's log as series over epochs |
 | `draw_curves`, `write_curves` | `reporting.curves`: the 2 x 2 page as PNG and PDF |
+| `report_contents`, `write_report` | `reporting.html_report`: one HTML file about a run, or several side by side |
 | `build_model_card`, `write_model_card` | `reporting.model_card`: the folder's README.md |
 """
