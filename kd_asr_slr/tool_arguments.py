@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from kd_asr_slr.arguments import at_least, one_of, option
 
+BEAM_ENGINES = ("pyctcdecode", "nemo")
 DECODERS = ("ctc", "greedy", "beam", "attention", "closed", "joint")
 
 
@@ -40,6 +41,9 @@ class ScoreArguments:
     decode_processes: int | None = option(
         None, "beam, tune: processes that share the utterances; default: one a core, where there is enough to search"
     )
+    beam_engine: str = option(
+        "pyctcdecode", "beam: pyctcdecode, or nemo (NeMo's search of whole batches, the faster one on a GPU only)"
+    )
     max_length: int | None = option(
         None, "labels an utterance at most; default: 64 for attention and joint, as many as there are for the others"
     )
@@ -49,10 +53,12 @@ class ScoreArguments:
 
     def problems(self) -> list[str]:
         """Sentences about values that cannot be used."""
-        found = one_of("decoder", self.decoder, DECODERS)
+        found = one_of("decoder", self.decoder, DECODERS) + one_of("beam_engine", self.beam_engine, BEAM_ENGINES)
         found += self._file_problems() + self._closed_problems()
         if self.lm and self.decoder != "beam" and not self.tune:
             found.append(f"lm is given but decoder '{self.decoder}' has no use for it; set --decoder beam")
+        if self.beam_engine == "nemo" and (self.decoder != "beam" or self.tune):
+            found.append("beam_engine nemo searches with given weights; set --decoder beam, and tune without it")
         given = [name for name in ("beam_width", "decode_processes", "max_length") if getattr(self, name) is not None]
         found += at_least(self, 1, "batch_size", *given)
         return found + (self._tuning_problems() if self.tune else [])

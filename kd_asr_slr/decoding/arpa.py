@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import gzip
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +53,63 @@ class NgramModel:
             weight += self.entries[len(history) - 1].get(history, (0.0, 0.0))[1]
             history = history[1:]
         return weight + self.entries[len(history)][*history, last][0]
+
+
+def read_arpa(path: str | Path) -> NgramModel:
+    """Read an ARPA file (plain or gzip).
+
+    Args:
+        path: a file that KenLM reads (`ngram_scorer.load_kenlm`), so its form is not checked again.
+
+    Raises:
+        UserError: where it is KenLM's binary form, which does not list its n-grams.
+    """
+    path = Path(path)
+    with path.open("rb") as file:
+        opener = gzip.open if file.read(2) == b"\x1f\x8b" else open
+    with opener(path, "rb") as file:
+        if not file.read(1024).lstrip().startswith(b"\\data\\"):
+            raise UserError(
+                f"the language model '{path}' is binary: it does not list its n-grams", fix="give its ARPA file"
+            )
+    with opener(path, "rt", encoding="utf-8", errors="replace") as file:
+        return NgramModel(list(_read_entries(file)))
+
+
+def _read_entries(lines: Iterable[str]) -> Iterator[dict[Ngram, tuple[float, float]]]:
+    """Yield the n-grams of each section: `log10 word ... word [log10 back-off]`."""
+    table: dict[Ngram, tuple[float, float]] | None = None
+    length = 0
+    for line in lines:
+        parts = line.split()
+        if not parts:
+            continue
+        if parts[0].startswith("\\"):  # "\\data\\", "\\2-grams:", "\\end\\"
+            if table is not None:
+                yield table
+            table, length = ({}, length + 1) if parts[0].endswith("-grams:") else (None, length)
+        elif table is not None:
+            back_off = float(parts[length + 1]) if len(parts) > length + 1 else 0.0
+            table[tuple(parts[1 : length + 1])] = float(parts[0]), back_off
+
+
+def renamed(model: NgramModel, names: Mapping[str, str], unknown_offset: float = 0.0) -> NgramModel:
+    """The model over other names of its words: what a recogniser with these words only can ask of it.
+
+    Args:
+        model: any.
+        names: new name by word. n-grams with other words are left out; words outside of the model get the probability
+            of "<unk>" as 1-grams.
+        unknown_offset: added to the log10 probability of those.
+    """
+    own = {**names, **{mark: mark for mark in (BEGIN, END, UNKNOWN)}}
+    tables = [
+        {tuple(own[word] for word in ngram): values for ngram, values in table.items() if own.keys() >= set(ngram)}
+        for table in model.entries
+    ]
+    unknown = model.entries[0].get((UNKNOWN,), (NEVER, 0.0))[0] + unknown_offset
+    missing = {(name,): (unknown, 0.0) for word, name in names.items() if (word,) not in model.entries[0]}
+    return NgramModel([tables[0] | missing, *tables[1:]])
 
 
 def write_arpa(model: NgramModel, path: str | Path) -> Path:

@@ -54,6 +54,19 @@ def beam_decoding(processor: Any, score: ScoreArguments) -> Decode:
     return decode
 
 
+def nemo_beam_decoding(processor: Any, score: ScoreArguments) -> Decode:
+    """The same search by NeMo, on the device of the model's outputs."""
+    from kd_asr_slr.training.nemo_beam import NemoBeam
+
+    beam = NemoBeam(**beam_arguments(processor, score))
+
+    def decode(model: PreTrainedModel, batch: dict[str, Any], output: CTCOutput) -> list[str]:
+        found = beam.decode(output.logits, output.logit_lengths)
+        return [processor.decode_labels(labels[: score.max_length]) for labels in found]
+
+    return decode
+
+
 def log_probs_of(output: CTCOutput) -> list[np.ndarray]:
     """The log-probabilities [T, V] of every utterance, without padding."""
     log_probs = output.logits.float().log_softmax(-1).cpu().numpy()  # [B, T, V]
@@ -104,7 +117,7 @@ def build_decoding(
         UserError: if the model, the words or the language model do not fit.
     """
     if score.decoder == "beam":
-        return beam_decoding(processor, score)
+        return nemo_beam_decoding(processor, score) if score.beam_engine == "nemo" else beam_decoding(processor, score)
     if score.decoder == "attention":
         return attention_decoding(processor, score, model)
     if score.decoder == "joint":

@@ -161,7 +161,8 @@ def search_of(score: ScoreArguments) -> dict[str, Any] | None:
     if score.decoder != "beam":
         return None
     names = DEFAULTS if score.lm else ("beam_width",)  # without a language model the weights have no say
-    return {name: getattr(score, name) for name in names}
+    engine = {} if score.beam_engine == "pyctcdecode" else {"beam_engine": score.beam_engine}
+    return {name: getattr(score, name) for name in names} | engine
 
 
 def grid_of(score: ScoreArguments) -> list[Weights]:

@@ -134,6 +134,19 @@ def test_every_point_of_the_table_is_what_scoring_with_it_gives(run, recipe):
 
 
 @pytest.mark.slow
+def test_nemos_search_scores_a_run(run, recipe):
+    arguments = ["--run", run, "--decoder", "beam", "--split", "dev", "--lm", run.parent / "lm.arpa", "--lm_weight", 2]
+    assert recipe("score", *arguments)[0] == 0
+    ours = last_score(run, "dev")
+    code, output, errors = recipe("score", *arguments, "--beam_engine", "nemo")
+    assert (code, errors) == (0, "") and "beam  WER" in output
+    theirs = last_score(run, "dev")
+    assert theirs["search"] == {**ours["search"], "beam_engine": "nemo"}
+    lines = (run / "predictions-dev-beam.jsonl").read_text().splitlines()
+    assert len(lines) == 4 and {word for line in lines for word in json.loads(line)["hypothesis"].split()} <= set(WORDS)
+
+
+@pytest.mark.slow
 def test_two_processes_give_the_same_table(run, recipe):
     arguments = ["--run", run, "--lm", run.parent / "lm.arpa", "--tune", "true", *GRID]
     assert recipe("score", *arguments, "--decode_processes", 1)[0] == 0
