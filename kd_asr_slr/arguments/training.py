@@ -39,6 +39,11 @@ class DistillationArguments(TrainingArguments):
         '"lr_scheduler_type": "constant, linear, cosine or noam", "warmup_steps": 0}',
     )
     freeze_modules: list[str] = option([], "modules or parameters of the student that keep their weights all along")
+    batch_frames: int = option(
+        0,
+        "input frames (of waveforms: samples) a batch may have on each device, padding included; utterances of similar "
+        "length come together, as many as fit, whatever per_device_train_batch_size says; 0: batches by number",
+    )
     curriculum: str = option("none", "easy utterances first (distill.py): none, linear, sqrt or step")
     curriculum_epochs: int = option(10, "epochs until the curriculum draws every utterance")
     curriculum_start: float = option(0.3, "share of the utterances, the easiest, that it draws in the first epoch")
@@ -140,7 +145,27 @@ class DistillationArguments(TrainingArguments):
                 f"consistency_weight is {self.consistency_weight} and augmentation has no spec_augment; "
                 "two views without masks are identical and teach nothing: add it, or set --consistency_weight 0"
             )
-        return found + self._curriculum_problems() + self._trainer_problems()
+        return found + self._batch_problems() + self._curriculum_problems() + self._trainer_problems()
+
+    def _batch_problems(self) -> list[str]:
+        found = at_least(self, 0, "batch_frames")
+        if self.train_sampling_strategy in ("group_by_length", "batch_rebalance"):
+            found.append(
+                f"train_sampling_strategy is '{self.train_sampling_strategy}', of which a run that is taken up again "
+                "repeats neither order nor counts; set --batch_frames N for batches of similar length instead"
+            )
+        if not self.batch_frames:
+            return found
+        unfit = [
+            *(["curriculum"] if self.curriculum != "none" else []),
+            *(["train_sampling_strategy"] if self.train_sampling_strategy == "sequential" else []),
+            *(name for name in ("dataloader_drop_last", "auto_find_batch_size") if getattr(self, name)),
+        ]
+        return found + [
+            f"batch_frames is {self.batch_frames} and {name} is {getattr(self, name)}; batches by frames have an order "
+            "and a size of their own: set only one of them"
+            for name in unfit
+        ]
 
     def _curriculum_problems(self) -> list[str]:
         found = one_of("curriculum", self.curriculum, ("none", "linear", "sqrt", "step"))

@@ -21,6 +21,7 @@ from kd_asr_slr.training.callbacks import EpochCallback, EpochCopyCallback, LogL
 from kd_asr_slr.training.curriculum import build_sampler
 from kd_asr_slr.training.data import evaluation_items, protocol_of, training_items, training_part
 from kd_asr_slr.training.evaluation import DevMetrics
+from kd_asr_slr.training.frame_batches import build_frame_batches
 from kd_asr_slr.training.progress_line import ProgressLine
 from kd_asr_slr.training.settings import label_settings, loss_settings, temperature_schedule
 from kd_asr_slr.training.stages import FreezingCallback
@@ -56,6 +57,9 @@ def build_trainer(
     projections = projections_for(settings, student, teachers, lambda: collator([probe[0]]))
     known = {"blank_id": processor.blank_id, "eos_id": getattr(processor.tokenizer, "eos_id", None)}
     sampler = build_sampler(rows, teachers, teaching, processor, data, training)
+    if training.batch_frames:
+        lengths = [train_set.length_of(index) for index in range(len(train_set))]
+        sampler = build_frame_batches(lengths, rows["id"], training.batch_frames, training.seed)
     callbacks = [EpochCallback(train_set, sampler), LogLineCallback()]
     if training.stages or training.freeze_modules:
         callbacks.append(FreezingCallback(student, training.declared_stages, training.freeze_modules))

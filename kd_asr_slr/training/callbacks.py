@@ -11,6 +11,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from kd_asr_slr.processing.dataset import RecogniserDataset
 from kd_asr_slr.progress import say
 from kd_asr_slr.training.curriculum import CurriculumSampler
+from kd_asr_slr.training.frame_batches import FrameBatchSampler
 
 RATES = {"eval_wer", "eval_wra", "valid_frame_ratio"}
 
@@ -23,7 +24,9 @@ class EpochCallback(TrainerCallback):
         sampler: what draws from it, where that depends on the epoch too.
     """
 
-    def __init__(self, dataset: RecogniserDataset, sampler: CurriculumSampler | None = None) -> None:
+    def __init__(
+        self, dataset: RecogniserDataset, sampler: CurriculumSampler | FrameBatchSampler | None = None
+    ) -> None:
         self._followers = [item for item in (dataset, sampler) if item is not None]
 
     def on_epoch_begin(

@@ -15,7 +15,7 @@ from typing import Any
 import safetensors.torch
 import torch
 from torch import nn
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import Trainer
 
 from kd_asr_slr.errors import UserError
@@ -27,6 +27,7 @@ from kd_asr_slr.outputs import CTCOutput, TeacherSignal
 from kd_asr_slr.teachers.interface import Teachers
 from kd_asr_slr.training import student_projections
 from kd_asr_slr.training.dev_labels import best_labels, without_infeasible
+from kd_asr_slr.training.frame_batches import FrameBatchSampler, frame_loader
 from kd_asr_slr.training.stages import staged_scheduler
 from kd_asr_slr.training.two_views import add_other_view, both_views, views_of
 
@@ -49,7 +50,8 @@ class DistillationTrainer(Trainer):
         frame_seconds: seconds between two output frames of the student (sign: video frames).
         projections: module that maps student hidden states to the teachers' width, if a loss needs one. It is trained
             with the student, saved beside a checkpoint for resuming, and never part of the student's own weights.
-        sampler: draws the training utterances, as many an epoch as there are; default: the trainer's own.
+        sampler: draws the training utterances, as many an epoch as there are, or whole batches of them; default: the
+            trainer's own.
         *args: as for `transformers.Trainer`.
         **kwargs: as for `transformers.Trainer`.
 
@@ -68,7 +70,7 @@ class DistillationTrainer(Trainer):
         frame_seconds: float,
         teachers: Teachers | None = None,
         projections: HiddenProjections | None = None,
-        sampler: Sampler[int] | None = None,
+        sampler: Sampler[int] | FrameBatchSampler | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
@@ -145,6 +147,13 @@ class DistillationTrainer(Trainer):
         with torch.no_grad():
             return self.teachers.signal(batch, hidden_layers=tuple(layers))
 
+    def get_train_dataloader(self) -> DataLoader:
+        """Batches of the training data, by number or by frames."""
+        if not isinstance(self.sampler, FrameBatchSampler):
+            return super().get_train_dataloader()
+        loader = frame_loader(self.train_dataset, self.sampler, self.data_collator, self.args)
+        return self.accelerator.prepare(loader)
+
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int] | None:
         return super()._get_train_sampler(train_dataset) if self.sampler is None else self.sampler
 
@@ -171,8 +180,11 @@ class DistillationTrainer(Trainer):
         return batches, self.accelerator.gather(count).sum()
 
     def _without_repeated(self, size: int) -> torch.Tensor:
-        """Which utterances of an epoch's last batch count, [B]: several processes get batches of one size, which
-        accelerate fills up with utterances from the epoch's start."""
+        """Which utterances of an epoch's last batch count, [B]: several processes get equally many batches, of one size
+        where they are counted, which accelerate fills up from the epoch's start."""
+        if isinstance(self.sampler, FrameBatchSampler):
+            left = len(self.sampler) % self.args.world_size
+            return torch.full((size,), int(left == 0 or self.args.process_index < left))
         together = self._train_batch_size * self.args.world_size
         left = len(self.train_dataset) % together
         if self.args.world_size == 1 or left == 0 or self.args.dataloader_drop_last:
