@@ -70,7 +70,8 @@ class RecogniserDataset(Dataset):
         self._reader = reader
         self._augmentation = augmentation if train else None
         others = {view.fingerprint: view for view in (views or {}).values()}
-        self._processors = {**others, processor.fingerprint: processor}
+        self._own = processor.fingerprint  # kept: it hashes everything that was fitted
+        self._processors = {**others, self._own: processor}
         self._subsampling = subsampling
         self._cache_bytes = int(cache_mb * 2**20)
         self._cache = ArrayCache(self._cache_bytes)
@@ -145,16 +146,16 @@ class RecogniserDataset(Dataset):
     def length_of(self, index: int) -> int:
         """Input frames (samples, for waveforms) of one row, un-augmented; extracted at most once."""
         if self._lengths[index] < 0:
-            self._clean(index, self.rows[index], self.processor)
+            self._clean(index, self.rows[index], {self._own: self.processor})
         return int(self._lengths[index])
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         row = self.rows[index]
         labels = self._labels(row)
         arrays = self._arrays(index, row, labels)  # fingerprint -> [T, F] or [S]
-        unmasked = arrays[self.processor.fingerprint]
+        unmasked = arrays[self._own]
         if not self.two_views:
-            del arrays[self.processor.fingerprint]
+            del arrays[self._own]
         views = {name: {self._processors[name].input_name: array} for name, array in arrays.items()}
         return {
             self.processor.input_name: self._masked(unmasked, index, view=0),
@@ -184,7 +185,7 @@ class RecogniserDataset(Dataset):
             if self._fits(arrays, labels):
                 return arrays
             # Sped up too far for its labels; whether the recording itself is too short is decided below.
-        arrays = {name: self._clean(index, row, processor) for name, processor in self._processors.items()}
+        arrays = self._clean(index, row, self._processors)
         if self.train and not self._fits(arrays, labels):
             raise self._too_short(row, arrays, labels)
         return arrays
@@ -203,15 +204,15 @@ class RecogniserDataset(Dataset):
             frames = self._augmentation.landmarks(student.read_frames(media), epoch, index, student.augmented_layout)
             return {name: item.feature_extractor.extract_frames(frames) for name, item in self._processors.items()}
 
-    def _clean(self, index: int, row: Row, processor: Processor) -> np.ndarray:
-        """Un-augmented features, from the cache where they are in it."""
-        key = (index, processor.fingerprint)
-        array = self._cached().get(key)
-        if array is None:
-            array = self._cache.put(key, self._extract(row, processor, self._media(index, row)))
-        if processor is self.processor:
-            self._lengths[index] = len(array)
-        return array
+    def _clean(self, index: int, row: Row, processors: Mapping[str, Processor]) -> dict[str, np.ndarray]:
+        """Un-augmented features by fingerprint, from the cache where they are in it; the media are read once."""
+        arrays = {name: self._cached().get((index, name)) for name in processors}
+        absent = [name for name, array in arrays.items() if array is None]
+        media = self._media(index, row) if absent else None
+        for name in absent:
+            arrays[name] = self._cache.put((index, name), self._extract(row, processors[name], media))
+        self._lengths[index] = len(arrays[self._own])
+        return arrays
 
     def _media(self, index: int, row: Row) -> np.ndarray:
         """The row's media; cached only where every epoch needs it anew."""
@@ -227,11 +228,11 @@ class RecogniserDataset(Dataset):
             return processor.extract(media)
 
     def _fits(self, arrays: Mapping[str, np.ndarray], labels: list[int]) -> bool:
-        frames = output_frames(len(arrays[self.processor.fingerprint]), self._subsampling)
+        frames = output_frames(len(arrays[self._own]), self._subsampling)
         return frames >= ctc_frames_needed(labels)
 
     def _too_short(self, row: Row, arrays: Mapping[str, np.ndarray], labels: list[int]) -> UserError:
-        frames = output_frames(len(arrays[self.processor.fingerprint]), self._subsampling)
+        frames = output_frames(len(arrays[self._own]), self._subsampling)
         return UserError(
             f"utterance '{row['id']}' has {frames} output frames for {len(labels)} labels",
             f"at least {ctc_frames_needed(labels)} (one a label, one more between equal neighbours)",

@@ -63,19 +63,20 @@ class CachedTeachers:
             "dtype": manifest.dtype,
         }
 
-    def signal(self, batch: dict[str, Any], hidden_layers: Sequence[int] = ()) -> TeacherSignal:
+    def signal(self, batch: dict[str, Any], hidden_layers: Sequence[int] = (), decoder: bool = True) -> TeacherSignal:
         """What the teachers said of the utterances of a batch.
 
         Args:
             batch: a collated batch with `ids`.
             hidden_layers: teacher layers whose hidden states are wanted; they must have been stored.
+            decoder: whether the distributions of the decoders are wanted, where they were stored.
 
         Raises:
             UserError: for an utterance that is not in the store, a layer that was not stored, or a transcript that is
                 longer or shorter than the one the teachers' decoders were given.
         """
         self._check_layers(hidden_layers)
-        with_decoder = "decoder_log_probs" in self.provides and batch.get("labels") is not None
+        with_decoder = decoder and "decoder_log_probs" in self.provides and batch.get("labels") is not None
         contents = ["log_probs", *(["decoder_log_probs"] if with_decoder else [])]
         contents += [f"hidden_{layer}" for layer in hidden_layers]
         targets = [self.reader.read(name, contents) for name in batch["ids"]]

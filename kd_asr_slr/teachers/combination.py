@@ -27,17 +27,21 @@ class Combination:
         pool: whose teachers are heard.
         batch: the collated batch.
         hidden_layers: teacher layers whose hidden states are kept.
+        decoder: whether teachers with a decoder run it.
     """
 
-    def __init__(self, pool: TeacherPool, batch: dict[str, Any], hidden_layers: Sequence[int]) -> None:
+    def __init__(
+        self, pool: TeacherPool, batch: dict[str, Any], hidden_layers: Sequence[int], decoder: bool = True
+    ) -> None:
         self.pool = pool
         self.batch = batch
         self.hidden_layers = tuple(hidden_layers)
         self.size = len(batch["speakers"])
         self.log_probs = StreamingMean(self.size, pool.aggregation.mean)
         self.decoder: StreamingMean | None = None
-        # A decoder is teacher-forced on the labels: without labels it says nothing.
-        if "decoder_log_probs" in pool.provides and batch.get("labels") is not None:
+        # A decoder is teacher-forced on the labels: without labels it says nothing, and does not run.
+        self.inputs = batch if decoder else {name: value for name, value in batch.items() if name != "labels"}
+        if "decoder_log_probs" in pool.provides and self.inputs.get("labels") is not None:
             self.decoder = StreamingMean(self.size, pool.aggregation.mean)
         self.hidden: dict[int, torch.Tensor] = {}
         self.lengths = torch.full((self.size,), -1)
@@ -95,7 +99,7 @@ class Combination:
 
     def _run(self, teacher: FrozenTeacher, rows: torch.Tensor) -> tuple[CTCOutput, torch.Tensor | None]:
         everyone = len(rows) == self.size
-        batch = self.batch if everyone else select_rows(self.batch, rows)
+        batch = self.inputs if everyone else select_rows(self.inputs, rows)
         output = teacher(batch, output_hidden_states=bool(self.hidden_layers))
         _record(self.lengths, rows, output.logit_lengths, "frames", teacher.name, self)
         if self.decoder is not None:

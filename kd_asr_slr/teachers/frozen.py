@@ -81,7 +81,7 @@ class FrozenTeacher:
         """
         if self.model.training:
             self.model.eval()
-        with torch.no_grad(), self._autocast():
+        with torch.inference_mode(), self._autocast():
             return run_ctc(self.model, batch, output_hidden_states=output_hidden_states, view=self.view_of(batch))
 
     def view_of(self, batch: dict[str, Any]) -> str | None:

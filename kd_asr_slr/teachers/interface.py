@@ -36,8 +36,8 @@ class Teachers(Protocol):
     def to(self, device: torch.device | str) -> Teachers:
         """Move whatever has to be moved; returns itself."""
 
-    def signal(self, batch: dict[str, Any], hidden_layers: Sequence[int] = ()) -> TeacherSignal:
-        """What the teachers say of a batch."""
+    def signal(self, batch: dict[str, Any], hidden_layers: Sequence[int] = (), decoder: bool = True) -> TeacherSignal:
+        """What the teachers say of a batch; their decoders only where they have any and `decoder` asks for it."""
 
     def describe(self) -> dict[str, Any]:
         """A JSON-able description for results.json."""

@@ -145,13 +145,14 @@ class TeacherPool:
         return float(heard.double().mean())
 
     @torch.no_grad()
-    def signal(self, batch: dict[str, Any], hidden_layers: Sequence[int] = ()) -> TeacherSignal:
+    def signal(self, batch: dict[str, Any], hidden_layers: Sequence[int] = (), decoder: bool = True) -> TeacherSignal:
         """What the teachers say of a batch.
 
         Args:
             batch: a collated batch, with `speakers` (and `labels`, for `gate` and for teachers with a decoder).
             hidden_layers: teacher layers whose hidden states are wanted: those of the one teacher that speaks for
                 the utterance (aggregations `route` and `best`, or a single teacher).
+            decoder: whether teachers with a decoder run it.
 
         Raises:
             UserError: for an unknown speaker (policy "error"), hidden states of several teachers at once, or teachers
@@ -164,7 +165,7 @@ class TeacherPool:
                 fix="use aggregation route or best without a generalist share, or leave the feature losses out",
             )
         shares = self.shares(batch["ids"], batch["speakers"])
-        combined = Combination(self, batch, hidden_layers)
+        combined = Combination(self, batch, hidden_layers, decoder)
         for k, teacher in enumerate(self.teachers):
             combined.listen(teacher, shares.specialists[k])
         if self.generalist is not None:

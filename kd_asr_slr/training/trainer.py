@@ -9,6 +9,7 @@ import itertools
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,14 @@ from kd_asr_slr.losses.schedules import TemperatureSchedule
 from kd_asr_slr.losses.table import WeightedLoss
 from kd_asr_slr.models.forward import run_ctc
 from kd_asr_slr.outputs import CTCOutput, TeacherSignal
+from kd_asr_slr.teachers.batches import signal_to
+from kd_asr_slr.teachers.cached import CachedTeachers
 from kd_asr_slr.teachers.interface import Teachers
 from kd_asr_slr.training import student_projections
 from kd_asr_slr.training.dev_labels import best_labels, without_infeasible
 from kd_asr_slr.training.frame_batches import FrameBatchSampler, frame_loader
 from kd_asr_slr.training.stages import staged_scheduler
+from kd_asr_slr.training.target_reading import SIGNAL, TargetReadingCollator
 from kd_asr_slr.training.two_views import add_other_view, both_views, views_of
 
 COUNTED = "counted"  # key of a batch: [B], 0 for an utterance that only fills a batch up
@@ -141,18 +145,36 @@ class DistillationTrainer(Trainer):
         return run_ctc(model, batch, output_hidden_states=hidden)
 
     def _signal(self, batch: dict[str, Any]) -> TeacherSignal | None:
-        if self.teachers is None or not any(item.loss.kind in ("soft", "feature") for item in self.losses):
+        if not self._asks_teachers:
             return None
-        layers = sorted({layer for item in self.losses for layer in getattr(item.loss, "teacher_layers", ())})
+        signal = batch.pop(SIGNAL, None)
+        if signal is not None:
+            return signal_to(signal, self.args.device)
         with torch.no_grad():
-            return self.teachers.signal(batch, hidden_layers=tuple(layers))
+            return self.teachers.signal(batch, **self._asked())
+
+    @property
+    def _asks_teachers(self) -> bool:
+        return self.teachers is not None and any(item.loss.kind in ("soft", "feature") for item in self.losses)
+
+    def _asked(self) -> dict[str, Any]:
+        """What the losses ask of the teachers beside their CTC distributions."""
+        layers = sorted({layer for item in self.losses for layer in getattr(item.loss, "teacher_layers", ())})
+        decoder = any("decoder_log_probs" in item.loss.needs for item in self.losses)
+        return {"hidden_layers": tuple(layers), "decoder": decoder}
 
     def get_train_dataloader(self) -> DataLoader:
-        """Batches of the training data, by number or by frames."""
-        if not isinstance(self.sampler, FrameBatchSampler):
-            return super().get_train_dataloader()
-        loader = frame_loader(self.train_dataset, self.sampler, self.data_collator, self.args)
-        return self.accelerator.prepare(loader)
+        """Batches of the training data, by number or by frames; with cached teachers, their targets too."""
+        plain = self.data_collator  # what dev is collated by
+        if self._asks_teachers and isinstance(self.teachers, CachedTeachers):
+            self.data_collator = TargetReadingCollator(plain, partial(self.teachers.signal, **self._asked()))
+        try:
+            if not isinstance(self.sampler, FrameBatchSampler):
+                return super().get_train_dataloader()
+            loader = frame_loader(self.train_dataset, self.sampler, self.data_collator, self.args)
+            return self.accelerator.prepare(loader)
+        finally:
+            self.data_collator = plain
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int] | None:
         return super()._get_train_sampler(train_dataset) if self.sampler is None else self.sampler
