@@ -17,6 +17,7 @@ from kd_asr_slr.losses.table import build_losses
 from kd_asr_slr.models.auto import frame_ratio
 from kd_asr_slr.models.forward import lengths_after, run_ctc
 from kd_asr_slr.processing.collator import Collator
+from kd_asr_slr.progress import Progress
 from kd_asr_slr.training.callbacks import EpochCallback, EpochCopyCallback, LogLineCallback
 from kd_asr_slr.training.curriculum import build_sampler
 from kd_asr_slr.training.data import evaluation_items, protocol_of, training_items, training_part
@@ -58,7 +59,7 @@ def build_trainer(
     known = {"blank_id": processor.blank_id, "eos_id": getattr(processor.tokenizer, "eos_id", None)}
     sampler = build_sampler(rows, teachers, teaching, processor, data, training)
     if training.batch_frames:
-        lengths = [train_set.length_of(index) for index in range(len(train_set))]
+        lengths = [train_set.length_of(index) for index in Progress(range(len(train_set)), "measuring lengths")]
         sampler = build_frame_batches(lengths, rows["id"], training.batch_frames, training.seed)
     callbacks = [EpochCallback(train_set, sampler), LogLineCallback()]
     if training.stages or training.freeze_modules:
