@@ -172,3 +172,23 @@ class LmArguments:
         if self.order < 2:
             found.append(f"order is {self.order}; expected 2 or more")
         return found
+
+
+@dataclass
+class PushArguments:
+    """Which run is published, where, and what goes along."""
+
+    run: str | None = option(None, "the run folder to publish")
+    repository: str | None = option(None, "its name on the hub: OWNER/NAME, or NAME under the token's own account")
+    private: bool = option(True, "a repository made now is private; one that exists stays as it is")
+    update: bool = option(False, "write into a repository that exists and holds a model")
+    dry_run: bool = option(False, "list the files and their sizes, send nothing")
+    predictions: bool = option(False, "publish the predictions, too; they hold the transcripts of the scored splits")
+    license: str | None = option(None, "licence of the weights as the hub names it (apache-2.0, cc-by-nc-4.0, ...)")
+
+    def problems(self) -> list[str]:
+        """Sentences about values that cannot be used."""
+        found = [] if self.run else ["no run to publish; set --run FOLDER"]
+        if not self.repository:
+            found.append("no repository is named; set --repository OWNER/NAME")
+        return found

@@ -11,7 +11,9 @@ from kd_asr_slr.arguments.fields import at_least, one_of, option
 class TeacherArguments:
     """Who teaches, who may speak for which utterance, and how several become one."""
 
-    teachers: list[str] = option([], "run folders or hub names; SPEAKER=FOLDER binds a teacher to a speaker")
+    teachers: list[str] = option(
+        [], "run folders or hub names (OWNER/NAME@REVISION pins one); SPEAKER=FOLDER binds a teacher to a speaker"
+    )
     teacher_cache: str | None = option(
         None,
         "folder of soft targets: cache_teachers.py writes it, distill.py reads it instead of teachers",

@@ -103,6 +103,7 @@ class DistillationArguments(TrainingArguments):
     early_stopping_min_delta: float = option(0.0, "what counts as an improvement of metric_for_best_model")
     expected_processes: int | None = option(None, "processes the configuration was made for; another number is refused")
     checkpoint_every_epochs: int = option(0, "also keep a copy of the student every so many epochs; 0: none")
+    hub_update: bool = option(False, "push_to_hub: write into a repository that exists and holds a model")
     preflight_only: bool = option(False, "check everything that is checked before training, then stop")
     preflight_batches: int = option(4, "dev batches on which the combined teacher is decoded before training; 0: none")
 

@@ -100,7 +100,7 @@ def load_model(path_or_name: str, revision: str | None = None) -> PreTrainedMode
     """A trained CTC network from a folder or the hub, in float32 and in eval mode.
 
     Args:
-        path_or_name: a folder that `save_pretrained` wrote, or a name on the hub.
+        path_or_name: a folder that `save_pretrained` wrote, or a name on the hub, with or without "@REVISION".
         revision: commit, tag or branch of a hub name.
 
     Raises:

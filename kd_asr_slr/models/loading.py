@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
-from pathlib import Path
+from collections.abc import Iterable
+from pathlib import Path, PurePath
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from transformers import CONFIG_MAPPING, MODEL_FOR_CTC_MAPPING, AutoConfig, AutoModelForCTC, PreTrainedModel
+from transformers.utils import cached_file
+from transformers.utils.hub import extract_commit_hash
 
 from kd_asr_slr.errors import UserError
+from kd_asr_slr.hub_names import HUB_NAME, split_revision
 
-HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 NO_WEIGHTS = {"training_args.bin", "optimizer.pt", "scheduler.pt", "scaler.pt", "rng_state.pth"}  # of the trainer
@@ -25,6 +27,7 @@ EXPECTED = "a folder that save_pretrained wrote (config.json, model.safetensors)
 
 def read_model(path_or_name: str, revision: str | None = None) -> PreTrainedModel:
     """See `models.auto.load_model`."""
+    path_or_name, revision = split_revision(path_or_name, revision)
     folder = Path(path_or_name)
     if folder.exists():
         _check_folder(folder)
@@ -36,6 +39,14 @@ def read_model(path_or_name: str, revision: str | None = None) -> PreTrainedMode
     return model
 
 
+def commit_of(path_or_name: str, revision: str | None = None) -> str | None:
+    """The commit that a name on the hub stands for now, as it was downloaded; None for a folder."""
+    name, revision = split_revision(path_or_name, revision)
+    if Path(name).exists():
+        return None
+    return extract_commit_hash(cached_file(name, "config.json", revision=revision), None)
+
+
 def _check_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise UserError(f"{folder} is a file", expected=EXPECTED, fix="give the folder it stands in")
@@ -44,14 +55,35 @@ def _check_folder(folder: Path) -> None:
     _check_model_type(folder / "config.json")
     if any((folder / name).is_file() for name in WEIGHTS):
         return
-    pickled = sorted({file.name for pattern in PICKLED for file in folder.glob(pattern)} - NO_WEIGHTS)
+    _refuse_pickles(str(folder), (file.name for file in folder.iterdir()))
+    raise UserError(f"{folder} has a config.json and no weights", expected="model.safetensors")
+
+
+def _refuse_pickles(place: str, files: Iterable[str]) -> None:
+    pickled = sorted({file for file in files for pattern in PICKLED if PurePath(file).match(pattern)} - NO_WEIGHTS)
     if pickled:
         raise UserError(
-            f"{folder} has its weights as {pickled[0]}, a pickle, which can run code when it is read",
+            f"{place} has its weights as {pickled[0]}, a pickle, which can run code when it is read",
             expected="model.safetensors",
             fix="convert weights that you trust: load them in transformers and call save_pretrained",
         )
-    raise UserError(f"{folder} has a config.json and no weights", expected="model.safetensors")
+
+
+def _refuse_pickled(name: str, revision: str | None) -> None:
+    """Refuse a name on the hub that has its weights as pickles only, before transformers asks a service of the hub to
+    convert them.
+    """
+    from huggingface_hub import HfApi
+
+    if Path(name).exists():
+        return
+    try:
+        info = HfApi().model_info(name, revision=revision)
+    except Exception:  # whatever it is, reading the weights meets it too and says so
+        return
+    files = [file.rfilename for file in info.siblings or []]
+    if not any(file in WEIGHTS for file in files):
+        _refuse_pickles(name, files)
 
 
 def _check_model_type(file: Path) -> None:
@@ -66,15 +98,18 @@ def _check_model_type(file: Path) -> None:
 
 def _from_pretrained(path_or_name: str, revision: str | None) -> tuple[PreTrainedModel, dict[str, Any]]:
     try:
-        config = AutoConfig.from_pretrained(path_or_name, revision=revision)
+        # Code beside the weights is never run, and nobody is asked at the terminal whether it should be.
+        config = AutoConfig.from_pretrained(path_or_name, revision=revision, trust_remote_code=False)
         if type(config) not in MODEL_FOR_CTC_MAPPING:
             raise UserError(
                 f"{path_or_name} is a {config.model_type}, no CTC network", expected=", ".join(_ctc_types())
             )
+        _refuse_pickled(path_or_name, revision)
         return AutoModelForCTC.from_pretrained(
             path_or_name,
             config=config,
             revision=revision,
+            trust_remote_code=False,
             use_safetensors=True,
             # Mismatches are reported with all other problems, instead of transformers' own RuntimeError.
             ignore_mismatched_sizes=True,

@@ -7,6 +7,7 @@ from pathlib import Path
 from transformers import AutoFeatureExtractor, AutoProcessor, AutoTokenizer, PreTrainedConfig
 
 from kd_asr_slr.errors import UserError
+from kd_asr_slr.hub_names import split_revision
 from kd_asr_slr.processing.base import RecogniserProcessor, UtteranceExtractor
 from kd_asr_slr.processing.foreign import ForeignProcessor, wrap_processor
 from kd_asr_slr.processing.pieces import PieceTokenizer
@@ -28,15 +29,16 @@ def load_processor(folder_or_name: str | Path, revision: str | None = None) -> R
     """Load the processor of a saved model, ours or one of transformers. Code that lies beside it is never run.
 
     Args:
-        folder_or_name: a folder that `save_pretrained` wrote, or a name on the hub.
+        folder_or_name: a folder that `save_pretrained` wrote, or a name on the hub, with or without "@REVISION".
         revision: commit or tag on the hub.
 
     Raises:
         UserError: if there is none, or it cannot be read.
     """
+    name, revision = split_revision(str(folder_or_name), revision)
     options = {} if revision is None else {"revision": revision}
     try:
-        processor = AutoProcessor.from_pretrained(str(folder_or_name), trust_remote_code=False, **options)
+        processor = AutoProcessor.from_pretrained(name, trust_remote_code=False, **options)
     except UserError as error:
         raise UserError(f"the processor in '{folder_or_name}' cannot be used: {error}") from error
     except (OSError, ValueError) as error:

@@ -20,7 +20,7 @@ ANOTHER_FOLDER = "choose another --output_dir"
 # Files and folders that a run writes into its folder; nothing else is ever deleted.
 OWNED = (
     "run.json", "resolved_config.yaml", "results.json", "predictions-*.jsonl", "decoding.json", "history.json",
-    "training_data.json",
+    "training_data.json", "published.json",
     "README.md", "training_curves.png", "training_curves.pdf", "comparison*.md", "comparison*.csv", "report.html",
     # the student and its processor, as save_pretrained writes them
     "config.json", "generation_config.json", "model.safetensors", "model-*.safetensors",

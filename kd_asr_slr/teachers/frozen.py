@@ -34,6 +34,7 @@ class FrozenTeacher:
         student_features: fingerprint of the student's processor. Where it differs from this teacher's, the batch must
             bring the teacher's features in `batch["views"]`.
         fingerprint: what tells its weights from others; default: computed from the model's state.
+        revision: commit on the hub that it was loaded from; None for a folder.
 
     Raises:
         UserError: if the model's outputs and the tokenizer's tokens do not belong together.
@@ -54,6 +55,7 @@ class FrozenTeacher:
         precision: str = "float32",
         student_features: str | None = None,
         fingerprint: str | None = None,
+        revision: str | None = None,
     ) -> None:
         if precision not in PRECISIONS:
             raise UserError(f"teacher_dtype is '{precision}'", expected=f"one of {', '.join(PRECISIONS)}")
@@ -64,6 +66,7 @@ class FrozenTeacher:
         self.dev_wer = dev_wer
         self.precision = precision
         self.fingerprint = fingerprint or fingerprint_of_weights(model)
+        self.revision = revision
         self.tokens, self.blank_id = token_list(processor.tokenizer)
         self.vocabulary = fingerprint_of(self.tokens, self.blank_id)
         self.features = processor.fingerprint
@@ -115,6 +118,7 @@ class FrozenTeacher:
             "speakers": sorted(self.speakers),
             "dev_wer": self.dev_wer,
             "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+            **({"revision": self.revision} if self.revision else {}),
         }
 
     def _autocast(self) -> contextlib.AbstractContextManager:

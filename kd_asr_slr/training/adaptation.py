@@ -20,6 +20,7 @@ from kd_asr_slr.arguments import DataArguments, DistillationArguments, ModelArgu
 from kd_asr_slr.command_line import resolved
 from kd_asr_slr.corpora.splits import list_speakers, resolve_speakers
 from kd_asr_slr.errors import UserError, raise_all
+from kd_asr_slr.hub_names import may_be_hub_name
 from kd_asr_slr.progress import Progress
 from kd_asr_slr.tool_arguments import AdaptationArguments
 from kd_asr_slr.training import session
@@ -96,6 +97,8 @@ def _adapt_one(
 ) -> None:
     training = copy.copy(shared)
     training.output_dir = str(folder)
+    if training.hub_model_id:  # a repository a teacher
+        training.hub_model_id = f"{training.hub_model_id}-{folder.name}"
     training.alpha, training.beta, training.gamma = tie, 1.0 - tie, 0.0
     teaching = TeacherArguments(teachers=[model.model]) if tie else None
     parts = [part for part in (data, model, teaching, training) if part is not None]
@@ -117,7 +120,7 @@ def check_generalist(path: str) -> None:
     Raises:
         UserError: naming it.
     """
-    if (Path(path) / "config.json").is_file() or (not Path(path).exists() and path.count("/") == 1):
+    if (Path(path) / "config.json").is_file() or may_be_hub_name(path):
         return
     raise UserError(
         f"'{path}' is no trained run to adapt teachers from",

@@ -18,6 +18,8 @@ from transformers import EarlyStoppingCallback, TrainerState
 from kd_asr_slr.arguments import DataArguments, DistillationArguments
 from kd_asr_slr.errors import UserError
 from kd_asr_slr.hub.custom_code import write_custom_code
+from kd_asr_slr.hub.destination import Destination, check_destination, destination_of
+from kd_asr_slr.hub.push import push_run
 from kd_asr_slr.progress import say
 from kd_asr_slr.reporting.curves import write_curves
 from kd_asr_slr.reporting.model_card import write_model_card
@@ -44,6 +46,7 @@ VOLATILE = frozenset(
         *("disable_tqdm", "report_to", "use_cpu", "local_rank", "ddp_timeout"),
         *("dataloader_num_workers", "dataloader_pin_memory", "dataloader_persistent_workers"),
         *("dataloader_prefetch_factor", "push_to_hub", "hub_token", "hub_model_id", "hub_private_repo"),
+        "hub_update",
     )
 )
 
@@ -55,6 +58,7 @@ class Session:
         folder: the run folder.
         finished: whether this very run has been finished before; there is nothing left to do.
         resumed: whether it has been taken up from a checkpoint.
+        destination: where on the hub it is published when it is finished, if anywhere.
     """
 
     def __init__(self, folder: RunFolder, recipe: str, config: dict[str, Any], overwrite: bool) -> None:
@@ -63,6 +67,7 @@ class Session:
         self.config = config
         self.overwrite = overwrite
         self.resumed = False
+        self.destination: Destination | None = None
         self.lock = FileLock(folder.path / ".training.lock")
         self.finished = folder.status(config, VOLATILE, recipe=recipe, overwrite=overwrite) == "finished"
 
@@ -99,14 +104,20 @@ def open_run(training: DistillationArguments, recipe: str, config: dict[str, Any
         config: the resolved configuration (see `command_line.resolved`).
 
     Raises:
-        UserError: if the folder belongs to another run, or the number of processes is not the expected one.
+        UserError: if the folder belongs to another run, the number of processes is not the expected one, or the run is
+            to be published and the hub refuses.
     """
     announce(training)
     folder = Path(training.output_dir)
+    destination = destination_of(training)
+    training.push_to_hub = False  # transformers' trainer would publish every checkpoint, with the predictions
     absent = [path for path in (folder, *folder.parents) if not path.exists()]
     session = Session(RunFolder(folder), recipe, config, training.overwrite_output_dir)
     if session.finished:
         say(f"{folder} holds this run already, finished; nothing to do (start again: --overwrite_output_dir true)")
+    elif destination is not None and PartialState().is_main_process:
+        check_destination(destination)  # now, not when the training is over
+        session.destination = destination
     try:
         with _events_in(folder / "tensorboard"):
             yield session
@@ -234,4 +245,6 @@ def finish(
         say(f"{folder.path}: {split} WER {100 * score['wer']:.2f} %, WRA {100 * score['wra']:.2f} % (greedy)")
         for line in verdict_of(folder, score):
             say(line)
+        if session.destination is not None:
+            push_run(folder, session.destination)
     PartialState().wait_for_everyone()

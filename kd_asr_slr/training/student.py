@@ -16,6 +16,7 @@ from kd_asr_slr.corpora.media import read_features
 from kd_asr_slr.corpora.schema import did_you_mean
 from kd_asr_slr.corpora.vocabulary import POLICIES, gloss_vocabulary
 from kd_asr_slr.errors import UserError, raise_all
+from kd_asr_slr.hub_names import may_be_hub_name
 from kd_asr_slr.models.auto import MODELS, build_model, load_model, takes_waveform
 from kd_asr_slr.models.options import option_types
 from kd_asr_slr.processing.auto import load_processor
@@ -122,7 +123,7 @@ def own_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: str) -> LabelToken
 
 def _check_place(model: str) -> None:
     """Refuse what is neither a model type, nor a folder, nor can be OWNER/NAME on the hub."""
-    if Path(model).exists() or (model.count("/") == 1 and not model.startswith((".", "/"))):
+    if Path(model).exists() or may_be_hub_name(model):
         return
     close = difflib.get_close_matches(model, MODELS, n=1)
     raise UserError(

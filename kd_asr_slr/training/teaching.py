@@ -12,7 +12,9 @@ from datasets import DatasetDict
 from kd_asr_slr.arguments import DataArguments, TeacherArguments
 from kd_asr_slr.corpora.splits import list_speakers, resolve_speakers
 from kd_asr_slr.errors import UserError, raise_all
+from kd_asr_slr.hub_names import may_be_hub_name
 from kd_asr_slr.models.auto import load_model
+from kd_asr_slr.models.loading import commit_of
 from kd_asr_slr.processing.auto import load_processor
 from kd_asr_slr.teachers.aggregation import AggregationSettings
 from kd_asr_slr.teachers.cached import CachedTeachers
@@ -191,6 +193,7 @@ def load_teacher(path: str, speakers: list[str], teaching: TeacherArguments, pro
         dev_wer=dev_wer_of(path),
         precision=teaching.teacher_dtype,
         student_features=processor.fingerprint,
+        revision=commit_of(path),
     )
 
 
@@ -214,6 +217,6 @@ def _unreadable(paths: Any) -> list[str]:
         folder = Path(path)
         if folder.exists() and not (folder / "config.json").is_file():
             found.append(f"{path} holds no trained model; expected a run folder that recipes/train.py finished")
-        elif not folder.exists() and (path.startswith((".", "/")) or path.count("/") != 1):
+        elif not folder.exists() and not may_be_hub_name(path):
             found.append(f"there is no folder {path}; train this teacher first")
     return found

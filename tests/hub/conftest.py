@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import close_session
+from loopback_hub import LoopbackHub
 
 HERE = Path(__file__).parent
 
@@ -34,3 +36,38 @@ def as_a_stranger(tmp_path: Path) -> Stranger:
         return torch.load(outputs, weights_only=False)
 
     return load
+
+
+@pytest.fixture
+def hub() -> Iterator[LoopbackHub]:
+    """A hub on loopback; every route that the client asked for must be one that it knows."""
+    server = LoopbackHub()
+    yield server
+    server.close()
+    assert not server.unknown
+
+
+@pytest.fixture
+def connected(hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LoopbackHub:
+    """The hub's own client in this process, turned to the hub on loopback by its settings, with a token that may write.
+
+    Another process is told by the environment: see `environment_of`.
+    """
+    template = hub.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+    settings = {
+        "ENDPOINT": hub.endpoint, "HUGGINGFACE_CO_URL_TEMPLATE": template, "HF_HUB_OFFLINE": False,
+        "HF_HUB_DISABLE_XET": True, "HF_HUB_CACHE": str(tmp_path / "cache"),
+        "HF_TOKEN_PATH": str(tmp_path / "no-token"), "HF_STORED_TOKENS_PATH": str(tmp_path / "no-tokens"),
+    }  # fmt: skip
+    for name, value in settings.items():
+        monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
+    monkeypatch.setattr("huggingface_hub.hf_api.api.endpoint", hub.endpoint)  # made when the client was imported
+    monkeypatch.setenv("HF_TOKEN", "hf_writer")
+    close_session()
+    return hub
+
+
+def environment_of(hub: LoopbackHub, folder: Path, token: str | None = "hf_writer") -> dict[str, str]:
+    """The same for another process."""
+    switches = {"HF_ENDPOINT": hub.endpoint, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
+    return {**switches, "HF_HOME": str(folder / "hf"), **({"HF_TOKEN": token} if token else {})}
