@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from kd_asr_slr.errors import UserError
-from kd_asr_slr.reporting.model_card import build_model_card, modality_of, write_model_card
+from kd_asr_slr.reporting.model_card import build_model_card, card_of, modality_of, write_model_card
 
 
 def test_the_metadata_comes_back_through_the_hubs_own_reader(make_run, score):
@@ -73,10 +73,52 @@ def test_stages_and_curriculum_are_named(make_run, config):
 
 
 def test_the_lines_to_load_it_are_python(make_run):
-    code = re.search(r"```python\n(.*?)```", write_model_card(make_run()).read_text(), re.DOTALL).group(1)
-    assert len(code.strip().splitlines()) == 3
-    modules = [node.module for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ImportFrom)]
-    assert all(importlib.util.find_spec(module) for module in modules)
+    blocks = re.findall(r"```python\n(.*?)```", write_model_card(make_run()).read_text(), re.DOTALL)
+    assert len(blocks) == 3  # transformers, its pipeline, this package
+    for code in blocks:
+        assert '"FOLDER"' in code
+        modules = [node.module for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ImportFrom)]
+        assert modules and all(importlib.util.find_spec(module) for module in modules)
+        assert "trust_remote_code" not in code  # there is no code beside this student
+
+
+def test_code_beside_the_weights_is_trusted_and_its_packages_are_named(make_run):
+    run = make_run(config={"features": "raw"})
+    (run.path / "modeling_i3d.py").write_text("import torch\nfrom .kd_asr_slr_sign import x\n")
+    (run.path / "kd_asr_slr_sign.py").write_text("def f():\n    import json\n    from scipy.linalg import blas\n")
+        "def f():\n    from scipy.linalg import blas\n    import json, numpy\n"
+    )
+    (run.path / "processor_config.json").write_text('{"feature_extractor": {"sampling_rate": 0}}')
+    text = write_model_card(run).read_text()
+    assert "(`pip install torch transformers scipy`)" in text
+    assert 'from_pretrained("FOLDER", trust_remote_code=True)' in text
+    assert "pipeline(" not in text and "frames of a video" in text  # sign has no pipeline
+    assert "NeMo" not in text
+    (run.path / "modeling_nemo_hybrid.py").write_text("try:\n    import nemo.core\nexcept ImportError:\n    raise\n")
+    text = write_model_card(run).read_text()
+    assert "(`pip install torch transformers 'nemo_toolkit[asr]' scipy`)" in text
+    assert "without NeMo the model cannot be built" in text
+
+
+def test_teachers_on_the_hub_are_linked(make_run, tmp_path):
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    local = make_run("teacher")
+    (local.path / "published.json").write_text(f'{{"repository": "me/teacher", "commit": "{commit}"}}')
+    teachers = [{"name": "you/teacher@v1", "revision": commit}, {"name": str(local.path)}, {"name": "runs/gone"}]
+    text = write_model_card(make_run(teachers=teachers)).read_text()
+    for owner in ("you", "me"):
+        assert f"[`{owner}/teacher`](https://huggingface.co/{owner}/teacher/tree/{commit}) (commit 01234567)" in text
+    assert "`runs/gone`" in text and "huggingface.co/runs" not in text
+
+
+def test_licence_and_citation(make_run):
+    run = make_run()
+    assert "None was stated for the weights" in write_model_card(run).read_text()
+    card = card_of(run, place="me/student", licence="cc-by-4.0")
+    assert card.data.license == "cc-by-4.0"
+    assert "The weights: `cc-by-4.0`." in card.text and "hinton2015" in card.text
+    assert card.text.count("{") == card.text.count("}")
+    assert "hinton2015" not in str(card_of(make_run("labels", teachers=[])))
 
 
 def test_a_label_only_run_speaks_of_no_teacher(make_run):

@@ -19,7 +19,7 @@ CODE = "modeling_*.py"  # beside the weights, where they need code that transfor
 # Module -> what pip calls it, where that differs; None: it comes with torch or transformers.
 PIP_NAMES = {
     "nemo": "'nemo_toolkit[asr]'", "torch": None, "transformers": None, "numpy": None, "yaml": None,
-    "huggingface_hub": None, "safetensors": None, "filelock": None,
+    "huggingface_hub": None, "safetensors": None, "filelock": None, "tqdm": None,
 }  # fmt: skip
 
 
