@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from transformers.utils import ModelOutput
@@ -67,6 +68,7 @@ class SparseTargets:
         tail: [..., 3], log of the sum of p^(1/T) over the tail at T of `TAIL_TEMPERATURES`; -inf where there is none.
             None: what is written down is all there is.
         log_weights: [..., k], logarithm of how often a drawn class came, a share; None where classes were not drawn.
+        drawn_at: the temperature of the distribution that the classes were drawn from.
     """
 
     ids: torch.Tensor
@@ -74,11 +76,20 @@ class SparseTargets:
     size: int
     tail: torch.Tensor | None = None
     log_weights: torch.Tensor | None = None
+    drawn_at: float = 1.0
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def written(self) -> torch.Tensor:
+        """[..., k], boolean: the places that hold a class."""
+        return self.log_probs > -math.inf
 
     def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> SparseTargets:
         """The same of every tensor, e.g. on another device, or of some rows."""
         tail, weights = (None if part is None else function(part) for part in (self.tail, self.log_weights))
-        return SparseTargets(function(self.ids), function(self.log_probs), self.size, tail, weights)
+        return replace(self, ids=function(self.ids), log_probs=function(self.log_probs), tail=tail, log_weights=weights)
 
     def at(self, temperature: float = 1.0) -> torch.Tensor:
         """The softened distributions, [..., k + 1] log-probabilities, the tail last.
@@ -86,27 +97,43 @@ class SparseTargets:
         The logarithm of the tail's sum is a smooth function of 1/T, log(V - k) at 0: the cubic through the masses that
         were written down; below T = 1 the line through the last two.
         """
-        weights = self.log_probs if self.log_weights is None else self.log_weights
-        scores = weights + (1 / temperature - 1) * self.log_probs.clamp(min=-1e4)
+        known, given = (self.log_probs, 1.0) if self.log_weights is None else (self.log_weights, self.drawn_at)
+        scores = known + (1 / temperature - 1 / given) * self.log_probs.clamp(min=-1e4)
         scores = torch.cat([scores, self._tail_at(temperature).unsqueeze(-1)], -1)
         return scores.log_softmax(-1)
 
     def dense(self) -> torch.Tensor:
-        """[..., V] log-probabilities; the tail's mass is spread evenly over its classes."""
+        """[..., V] log-probabilities at temperature 1; the tail's mass is spread evenly over its classes.
+
+        Good for what is read at temperature 1, such as the best class. Softened, such a tail is not the teacher's.
+        """
         scores = self.at()
         tail = scores[..., -1:] - self._tail_classes().log().unsqueeze(-1)
-        places = torch.where(self.log_probs > -math.inf, scores[..., :-1], scores[..., :1])
+        first = torch.where(self.written[..., :1], scores[..., :1], tail)
+        places = torch.where(self.written, scores[..., :-1], first)
         return tail.expand(*tail.shape[:-1], self.size).scatter(-1, self.ids, places)
 
-    def log_prob_of(self, index: int) -> torch.Tensor:
-        """[...], at temperature 1, of one class."""
-        scores = self.at()
-        here = (self.ids == index) & (self.log_probs > -math.inf)  # [..., k]
-        tail = scores[..., -1] - self._tail_classes().log()
-        return torch.where(here.any(-1), scores[..., :-1].masked_fill(~here, -math.inf).amax(-1), tail)
+    def best(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The most probable class that is written down, as `max` gives it: log-probability at temperature 1, class."""
+        log_prob, place = self.log_probs.max(-1, keepdim=True)
+        return log_prob.squeeze(-1), self.ids.gather(-1, place).squeeze(-1)
+
+    def one_or_other(self, index: int, temperature: float = 1.0) -> torch.Tensor:
+        """[..., 2] log-probabilities of one class and of all others together.
+
+        A class in the tail has its even share of it.
+        """
+        scores = self.at(temperature)
+        kept, tail, count = scores[..., :-1], scores[..., -1:], self._tail_classes().unsqueeze(-1)
+        here = (self.ids == index) & self.written  # [..., k]
+        found = here.any(-1, keepdim=True)
+        one = torch.where(found, kept.masked_fill(~here, -math.inf).amax(-1, keepdim=True), tail - count.log())
+        rest = torch.where(found, tail, tail + torch.log1p(-1 / count))
+        others = torch.cat([kept.masked_fill(here, -math.inf), rest], -1).logsumexp(-1, keepdim=True)
+        return torch.cat([one, others], -1)
 
     def _tail_classes(self) -> torch.Tensor:
-        return (self.size - (self.log_probs > -math.inf).sum(-1)).clamp(min=1).float()
+        return (self.size - self.written.sum(-1)).clamp(min=1).float()
 
     def _tail_at(self, temperature: float) -> torch.Tensor:
         if self.tail is None:
@@ -141,6 +168,7 @@ class TeacherSignal:
         decoder_lengths: [B], valid decoder positions.
         hidden_states: layer index -> [B, T, D], only where a loss asked for it.
         sparse: [B, T] distributions of which only some classes are written down, where a cache holds such.
+        decoder_sparse: [B, U+1] of them; then `decoder_log_probs` is None.
     """
 
     log_probs: torch.Tensor | None
@@ -152,6 +180,7 @@ class TeacherSignal:
     decoder_lengths: torch.Tensor | None = None
     hidden_states: dict[int, torch.Tensor] | None = None
     sparse: SparseTargets | None = None
+    decoder_sparse: SparseTargets | None = None
 
     def __post_init__(self) -> None:
         if self.log_probs is None:
@@ -163,3 +192,16 @@ class TeacherSignal:
             raise AttributeError(f"{type(self).__name__} has no {name}")
         self.log_probs = sparse.dense()
         return self.log_probs
+
+    def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> TeacherSignal:
+        """The same of every tensor, e.g. on another device; sparse distributions stay sparse."""
+
+        def mapped(value: Any) -> Any:
+            if isinstance(value, SparseTargets):
+                return value.map(function)
+            if isinstance(value, dict):
+                return {key: function(item) for key, item in value.items()}
+            return function(value) if isinstance(value, torch.Tensor) else value
+
+        values = {item.name: mapped(self.__dict__.get(item.name)) for item in fields(self)}
+        return TeacherSignal(**values)

@@ -45,8 +45,9 @@ class Loss(ABC):
         kind: "soft" (teacher distributions), "hard" (labels), "feature" (hidden states) or "self" (the student's own
             output). Only "soft" and "feature" losses ask teachers.
         head: the output it trains, "ctc" or "decoder"; None where it is neither. `ctc_share` splits by it.
-        needs: what must be there: "log_probs", "decoder_log_probs", "hidden_states" of the teachers,
-            "decoder_logits", "auxiliary_logits", "other_view_logits" of the student.
+        needs: what must be there: "log_probs" (in any form), "dense_log_probs" (all classes, also where a cache holds
+            only some), "decoder_log_probs", "hidden_states" of the teachers, "decoder_logits", "auxiliary_logits",
+            "other_view_logits" of the student. An instance may need more than its class.
         weight_option: the field of `LossSettings` that weighs this loss alone and switches it on; None where it is
             named in `soft_losses`, `hard_losses` or `feature_losses` and shares the weight of its kind.
     """
@@ -54,7 +55,7 @@ class Loss(ABC):
     name: ClassVar[str]
     kind: ClassVar[Literal["soft", "hard", "feature", "self"]]
     head: ClassVar[Literal["ctc", "decoder"] | None] = None
-    needs: ClassVar[frozenset[str]] = frozenset()
+    needs: frozenset[str] = frozenset()
     weight_option: ClassVar[str | None] = None
 
     def __init__(self, settings: LossSettings, context: LossContext) -> None:

@@ -8,7 +8,7 @@ from kd_asr_slr.losses.base import Batch
 from kd_asr_slr.losses.ctc_target import FrameDistillation
 from kd_asr_slr.losses.kl import row_kl
 from kd_asr_slr.losses.masking import at_least_float32, mean_per_utterance
-from kd_asr_slr.outputs import CTCOutput, TeacherSignal
+from kd_asr_slr.outputs import CTCOutput, SparseTargets, TeacherSignal
 
 
 class BlankMass(FrameDistillation):
@@ -45,7 +45,11 @@ class BlankMass(FrameDistillation):
         teacher, valid = self._target(output, signal, batch)
         rows = valid.nonzero(as_tuple=True)
         student = self._two_classes(output.logits[rows], temperature)
-        divergence = row_kl(student, self._two_classes(teacher[rows], temperature)) * temperature**2  # [N]
+        if isinstance(teacher, SparseTargets):
+            target = teacher.map(lambda part: part[rows]).one_or_other(self.context.blank_id, temperature)
+        else:
+            target = self._two_classes(teacher[rows], temperature)
+        divergence = row_kl(student, target) * temperature**2  # [N]
         return mean_per_utterance(divergence, rows, valid) * signal.weight.to(divergence.dtype)
 
     def _two_classes(self, scores: torch.Tensor, temperature: float) -> torch.Tensor:

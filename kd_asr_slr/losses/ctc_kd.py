@@ -9,7 +9,8 @@ from kd_asr_slr.losses.ctc_target import FrameDistillation
 from kd_asr_slr.losses.frame_selection import select_frames
 from kd_asr_slr.losses.kl import selected_kl
 from kd_asr_slr.losses.masking import mean_per_utterance
-from kd_asr_slr.outputs import CTCOutput, TeacherSignal
+from kd_asr_slr.losses.sparse_kl import blank_and_best_label, selected_sparse_kl
+from kd_asr_slr.outputs import CTCOutput, SparseTargets, TeacherSignal
 
 
 class CTCDistillation(FrameDistillation):
@@ -42,7 +43,8 @@ class CTCDistillation(FrameDistillation):
         selected = self._select(teacher, valid)
         rows = selected.nonzero(as_tuple=True)
         dropped = self.context.blank_id if self.settings.drop_blank_class else None
-        divergence = selected_kl(output.logits, teacher, rows, temperature, dropped)  # [N]
+        divergence_of = selected_sparse_kl if isinstance(teacher, SparseTargets) else selected_kl
+        divergence = divergence_of(output.logits, teacher, rows, temperature, dropped)  # [N]
         return mean_per_utterance(divergence, rows, selected) * signal.weight.to(divergence.dtype)
 
     def diagnostics(self, output: CTCOutput, signal: TeacherSignal | None, batch: Batch) -> dict[str, float]:
@@ -52,5 +54,8 @@ class CTCDistillation(FrameDistillation):
         return {"valid_frame_ratio": int(self._select(teacher, valid).sum()) / total if total else 0.0}
 
     @torch.no_grad()
-    def _select(self, teacher: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-        return select_frames(teacher, valid, self.context.blank_id, self.settings)
+    def _select(self, teacher: torch.Tensor | SparseTargets, valid: torch.Tensor) -> torch.Tensor:
+        blank = self.context.blank_id
+        if isinstance(teacher, SparseTargets):
+            teacher, blank = blank_and_best_label(teacher, blank), 0
+        return select_frames(teacher, valid, blank, self.settings)

@@ -8,6 +8,7 @@ from kd_asr_slr.errors import UserError
 from kd_asr_slr.losses.base import Batch, Loss, utterance_names
 from kd_asr_slr.losses.kl import selected_kl
 from kd_asr_slr.losses.masking import mean_per_utterance, speaking_mask
+from kd_asr_slr.losses.sparse_kl import selected_sparse_kl
 from kd_asr_slr.outputs import HybridOutput, TeacherSignal
 
 
@@ -41,11 +42,14 @@ class DecoderDistillation(Loss):
         self, output: HybridOutput, signal: TeacherSignal | None, batch: Batch, temperature: float = 1.0
     ) -> torch.Tensor:
         self._check_lengths(output, signal, batch)
-        teacher = signal.decoder_log_probs  # [B, U+1, V]
-        mask = speaking_mask(output.decoder_lengths, signal.weight, teacher.shape[1])
+        sparse = signal.decoder_sparse
+        teacher = signal.decoder_log_probs if sparse is None else sparse  # [B, U+1, V], or [B, U+1] sparse targets
+        positions = teacher.shape[1] if sparse is None else sparse.ids.shape[1]
+        mask = speaking_mask(output.decoder_lengths, signal.weight, positions)
         mask = mask & (batch["labels"] >= 0).any(1, keepdim=True)  # [B, U+1]
         rows = mask.nonzero(as_tuple=True)
-        divergence = selected_kl(output.decoder_logits, teacher, rows, temperature)  # [N]
+        divergence_of = selected_kl if sparse is None else selected_sparse_kl
+        divergence = divergence_of(output.decoder_logits, teacher, rows, temperature)  # [N]
         return mean_per_utterance(divergence, rows, mask) * signal.weight.to(divergence.dtype)
 
     def _check_lengths(self, output: HybridOutput, signal: TeacherSignal, batch: Batch) -> None:

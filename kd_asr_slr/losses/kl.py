@@ -84,8 +84,8 @@ def selected_kl(
     shapes = tuple(student_logits.shape), tuple(teacher_log_probs.shape)
     if shapes[0][::2] != shapes[1][::2]:
         raise ValueError(f"student logits are {shapes[0]}, teacher's {shapes[1]}; B and V must agree")
-    student, places = _flat(student_logits, rows)
-    teacher, teacher_places = _flat(teacher_log_probs.detach(), rows)
+    student, places = flat_rows(student_logits, rows)
+    teacher, teacher_places = flat_rows(teacher_log_probs.detach(), rows)
     if len(places) == len(student) == len(teacher):
         ordered = torch.arange(len(places), device=places.device)
         if torch.equal(places, ordered) and torch.equal(teacher_places, ordered):  # everything: blocks are slices
@@ -99,7 +99,7 @@ def _checked(temperature: float) -> float:
     return temperature
 
 
-def _flat(batch: torch.Tensor, rows: Rows) -> tuple[torch.Tensor, torch.Tensor]:
+def flat_rows(batch: torch.Tensor, rows: Rows) -> tuple[torch.Tensor, torch.Tensor]:
     """The batch [B, T, V] as [B * T, V], without a copy also where time comes first in memory, and the rows' places."""
     utterances, positions = rows
     count, frames, _ = batch.shape

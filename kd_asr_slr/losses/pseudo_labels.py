@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from kd_asr_slr.losses.base import Batch
 from kd_asr_slr.losses.ctc_target import FrameDistillation
 from kd_asr_slr.losses.masking import at_least_float32, mean_per_utterance
-from kd_asr_slr.outputs import CTCOutput, TeacherSignal
+from kd_asr_slr.outputs import CTCOutput, SparseTargets, TeacherSignal
 
 
 class PseudoLabels(FrameDistillation):
@@ -52,7 +52,9 @@ class PseudoLabels(FrameDistillation):
         return {"pseudo_label_ratio": int(self._confident(teacher, valid)[1].sum()) / total if total else 0.0}
 
     @torch.no_grad()
-    def _confident(self, teacher: torch.Tensor, valid: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _confident(
+        self, teacher: torch.Tensor | SparseTargets, valid: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """The best class of every frame, and the valid frames that are sure enough of it: [B, T] each."""
-        scores, best = teacher.max(-1)
+        scores, best = teacher.best() if isinstance(teacher, SparseTargets) else teacher.max(-1)
         return best, valid & (scores.exp() >= self.settings.pseudo_label_confidence)

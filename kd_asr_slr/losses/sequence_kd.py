@@ -61,7 +61,7 @@ class SequenceDistillation(Loss):
     @torch.no_grad()
     def _labels(self, output: CTCOutput, signal: TeacherSignal) -> torch.Tensor:
         """What the teachers hear, [B, T] padded with -100; nothing where it is not to be learnt."""
-        scores, best = signal.log_probs.max(-1)  # [B, T]
+        scores, best = signal.sparse.best() if signal.sparse is not None else signal.log_probs.max(-1)  # [B, T]
         valid = speaking_mask(signal.lengths, signal.weight, best.shape[1])
         labels = collapsed(best, valid, self.context.blank_id)
         confidence = (torch.where(valid, scores, 0.0).sum(1) / valid.sum(1).clamp(min=1)).exp()  # [B]

@@ -1,4 +1,4 @@
-"""CTC-KD against targets of which only some classes are written down, never made dense."""
+"""The divergence against targets of which only some classes are written down, never made dense."""
 
 from __future__ import annotations
 
@@ -6,73 +6,36 @@ import math
 from typing import Any
 
 import torch
+from torch.autograd.function import once_differentiable
 
-from kd_asr_slr.losses.base import LossContext
-from kd_asr_slr.losses.frame_selection import select_frames
-from kd_asr_slr.losses.masking import at_least_float32, mean_per_utterance, speaking_mask
-from kd_asr_slr.losses.settings import LossSettings
-from kd_asr_slr.outputs import CTCOutput, SparseTargets, TeacherSignal
-
-CHUNK = 2**22  # numbers of a float32 working copy of the logits
+from kd_asr_slr.losses.kl import BLOCK_SIZE, flat_rows
+from kd_asr_slr.losses.masking import Rows, at_least_float32
+from kd_asr_slr.outputs import SparseTargets
 
 
-class SparseKL(torch.autograd.Function):
-    """Value and gradient of `sparse_row_kl` in one pass over the logits, some rows at a time."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        logits: torch.Tensor,
-        places: torch.Tensor,
-        ids: torch.Tensor,
-        kept: torch.Tensor,
-        target: torch.Tensor,
-        temperature: float,
-        drop_class: int | None,
-    ) -> torch.Tensor:
-        """[N] from logits [M, V], places [N], ids [N, k], kept [N, k] and log-probabilities [N, k + 1]."""
-        value = torch.empty(len(places), dtype=at_least_float32(logits[:0]).dtype, device=logits.device)
-        gradient = logits.new_empty(len(places), logits.shape[1])
-        rows = max(1, CHUNK // logits.shape[1])
-        for start in range(0, len(places), rows):
-            part = slice(start, start + rows)
-            scores = at_least_float32(logits.index_select(0, places[part])).div_(temperature)  # a copy, [n, V]
-            value[part] = _one_chunk(scores, ids[part], kept[part], target[part].to(scores.dtype), drop_class)
-            gradient[part] = scores.mul_(temperature)
-        ctx.save_for_backward(places, gradient)
-        ctx.rows = len(logits)
-        return value.mul_(temperature**2)
-
-    @staticmethod
-    def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """The saved gradient of each row times that of its value; rows that were not asked for get 0."""
-        places, gradient = ctx.saved_tensors
-        scaled = gradient * grad_output.to(gradient.dtype)[:, None]  # [N, V]
-        if len(places) < ctx.rows:
-            scaled = gradient.new_zeros(ctx.rows, gradient.shape[1]).index_copy_(0, places, scaled)
-        return scaled, None, None, None, None, None, None
-
-
-def _one_chunk(
-    scores: torch.Tensor, ids: torch.Tensor, kept: torch.Tensor, target: torch.Tensor, drop_class: int | None
+def selected_sparse_kl(
+    student_logits: torch.Tensor,
+    targets: SparseTargets,
+    rows: Rows,
+    temperature: float = 1.0,
+    drop_class: int | None = None,
 ) -> torch.Tensor:
-    """KL of each row [n]; the softened logits `scores` [n, V] become its gradient with respect to them, in place."""
-    counted = kept if drop_class is None else kept & (ids != drop_class)
-    named = scores.gather(1, ids).masked_fill(~counted, -math.inf)  # [n, k]
-    scores.scatter_(1, ids, -math.inf)
-    if drop_class is not None:
-        scores[:, drop_class] = -math.inf
-    largest = scores.amax(1, keepdim=True).nan_to_num(neginf=0.0)
-    total = scores.sub_(largest).exp_().sum(1, keepdim=True)  # [n, 1]
-    student = torch.cat([named, total.log() + largest], 1).log_softmax(1)  # [n, k + 1]
-    teacher = target.exp()
-    # 0 * log 0 is 0, on either side.
-    value = torch.where(teacher > 0, teacher * (target - student), 0.0).sum(1)
-    gradient = (student.exp() - teacher) * (teacher > 0).any(1, keepdim=True)  # [n, k + 1]; 0 where there is no target
-    scores.mul_(gradient[:, -1:] / total.clamp(min=torch.finfo(scores.dtype).tiny))
-    # Left-over places repeat the first class, and must then write what it writes.
-    scores.scatter_(1, ids, torch.where(kept, gradient[:, :-1], gradient[:, :1]))
-    return value
+    """`sparse_row_kl` of the selected positions of a padded batch, as `kl.selected_kl` has it.
+
+    Args:
+        student_logits: [B, T, V], raw.
+        targets: of [B, T'] frames; their padding may differ from the student's.
+        rows: (utterance, position) of every selected row, [N] each; the same position on both sides, each once.
+        temperature: T > 0.
+        drop_class: as in `sparse_row_kl`.
+
+    Returns:
+        [N].
+    """
+    if student_logits.shape[2] != targets.size:
+        raise ValueError(f"the student has {student_logits.shape[2]} classes and the targets {targets.size}")
+    student, places = flat_rows(student_logits, rows)
+    return sparse_row_kl(student, places, targets.map(lambda part: part[rows]), temperature, drop_class)
 
 
 def sparse_row_kl(
@@ -113,50 +76,108 @@ def sparse_row_kl(
         if drop_class is not None:
             target = torch.cat([target[:, :-1].masked_fill(targets.ids == drop_class, -math.inf), target[:, -1:]], 1)
             target = target.log_softmax(1).nan_to_num(nan=-math.inf)  # nothing but the dropped class: no target
-    return SparseKL.apply(logits, places, targets.ids, kept, target, temperature, drop_class)
+    return _SparseKL.apply(logits, places, targets.ids, kept, target, temperature, drop_class)
 
 
-def stays_sparse(signal: TeacherSignal | None, settings: LossSettings) -> bool:
-    """Whether a CTC loss takes the targets as they are: frames that have to be resampled or shifted are made dense."""
-    return signal is not None and signal.sparse is not None and settings.rate_matching == "equal"
+def blank_and_best_label(targets: SparseTargets, blank_id: int) -> torch.Tensor:
+    """[..., 2] log-probabilities at temperature 1, the blank's first: all that a selection of frames asks for."""
+    label = targets.log_probs.masked_fill(targets.ids == blank_id, -math.inf).amax(-1)
+    return torch.stack([targets.one_or_other(blank_id)[..., 0], label], -1)
 
 
-def sparse_ctc_kd(
-    output: CTCOutput,
-    signal: TeacherSignal,
-    lengths: torch.Tensor,
-    settings: LossSettings,
-    context: LossContext,
-    temperature: float = 1.0,
-) -> torch.Tensor:
-    """CTC-KD, as `losses.ctc_kd` has it, on sparse targets.
+class _SparseKL(torch.autograd.Function):
+    """`forward` writes the gradient for a weight of 1, `backward` scales it in place and hands it over."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        logits: torch.Tensor,
+        places: torch.Tensor,
+        ids: torch.Tensor,
+        kept: torch.Tensor,
+        target: torch.Tensor,
+        temperature: float,
+        drop_class: int | None,
+    ) -> torch.Tensor:
+        sides = logits, places, ids, kept, target
+        value, gradient = _one_pass(*sides, temperature, drop_class)
+        ctx.save_for_backward(*sides)
+        ctx.temperature, ctx.drop_class, ctx.gradient = temperature, drop_class, gradient
+        return value.mul_(temperature**2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, weights: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        logits, places, *targets = ctx.saved_tensors
+        # A second call (retain_graph) finds the gradient gone, with the first caller, and computes it again.
+        gradient, ctx.gradient = ctx.gradient, None
+        if gradient is None:
+            _, gradient = _one_pass(logits, places, *targets, ctx.temperature, ctx.drop_class)
+        scale = weights * ctx.temperature  # [N]
+        if len(gradient) == len(logits):
+            scale = scale.new_zeros(len(logits)).index_copy_(0, places, scale)
+        gradient.mul_(scale.unsqueeze(1))
+        if len(gradient) < len(logits):
+            gradient = torch.zeros_like(logits).index_copy_(0, places, gradient)
+        return gradient, None, None, None, None, None, None
+
+
+def _one_pass(
+    logits: torch.Tensor,
+    places: torch.Tensor,
+    ids: torch.Tensor,
+    kept: torch.Tensor,
+    target: torch.Tensor,
+    temperature: float,
+    drop_class: int | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """KL [N], and its gradient with respect to the softened logits, over blocks of rows that fit into the cache.
 
     Args:
-        output: of the student.
-        signal: with `sparse`.
-        lengths: [B], frames that both sides have, checked.
-        settings: the selection of frames, `drop_blank_class`.
-        context: the blank.
+        logits: [M, V].
+        places: [N], the rows of them.
+        ids: [N, k].
+        kept: [N, k], boolean, places of `ids` that hold a class.
+        target: [N, k + 1], log-probabilities, the tail last.
         temperature: T.
+        drop_class: see `sparse_row_kl`.
 
     Returns:
-        [B].
+        [N]; and [N, V] where that is at most half of the logits, else [M, V] with 0 in the other rows.
     """
-    selected = select_sparse(signal, lengths, settings, context)
-    rows = selected.nonzero(as_tuple=True)
-    places = rows[0] * output.logits.shape[1] + rows[1]  # [N], in the flattened logits
-    dropped = context.blank_id if settings.drop_blank_class else None
-    targets = signal.sparse.map(lambda part: part[rows])
-    divergence = sparse_row_kl(output.logits.flatten(0, 1), places, targets, temperature, dropped)  # [N]
-    return mean_per_utterance(divergence, rows, selected) * signal.weight.to(divergence.dtype)
+    count, width = len(places), logits.shape[1]
+    value = logits.new_empty(count, dtype=torch.promote_types(logits.dtype, torch.float32))
+    compact = 2 * count <= len(logits)
+    gradient = logits.new_empty(count, width) if compact else torch.zeros_like(logits)
+    step = max(1, BLOCK_SIZE.get(logits.device.type, BLOCK_SIZE["cuda"]) // max(width, 1))
+    for start in range(0, count, step):
+        part = slice(start, start + step)
+        scores = at_least_float32(logits.index_select(0, places[part])).div_(temperature)  # a copy, [R, V]
+        value[part] = _one_block(scores, ids[part], kept[part], target[part].to(scores.dtype), drop_class)
+        if compact:
+            gradient[part] = scores
+        else:
+            gradient.index_copy_(0, places[part], scores.to(gradient.dtype))
+    return value, gradient
 
 
-@torch.no_grad()
-def select_sparse(
-    signal: TeacherSignal, lengths: torch.Tensor, settings: LossSettings, context: LossContext
+def _one_block(
+    scores: torch.Tensor, ids: torch.Tensor, kept: torch.Tensor, target: torch.Tensor, drop_class: int | None
 ) -> torch.Tensor:
-    """`frame_selection.select_frames` on sparse targets: [B, T], boolean."""
-    sparse, blank = signal.sparse, context.blank_id
-    valid = speaking_mask(lengths, signal.weight, sparse.ids.shape[1])
-    label = sparse.log_probs.masked_fill(sparse.ids == blank, -math.inf).amax(-1)  # [B, T], of the best label
-    return select_frames(torch.stack([sparse.log_prob_of(blank), label], -1), valid, 0, settings)
+    """KL of each row [R]; the softened logits `scores` [R, V] become its gradient with respect to them, in place."""
+    counted = kept if drop_class is None else kept & (ids != drop_class)
+    named = scores.gather(1, ids).masked_fill(~counted, -math.inf)  # [R, k]
+    scores.scatter_(1, ids, -math.inf)
+    if drop_class is not None:
+        scores[:, drop_class] = -math.inf
+    largest = scores.amax(1, keepdim=True).nan_to_num(neginf=0.0)
+    total = scores.sub_(largest).exp_().sum(1, keepdim=True)  # [R, 1]
+    student = torch.cat([named, total.log() + largest], 1).log_softmax(1)  # [R, k + 1]
+    teacher = target.exp()
+    # 0 * log 0 is 0, on either side.
+    value = torch.where(teacher > 0, teacher * (target - student), 0.0).sum(1)
+    gradient = (student.exp() - teacher) * (teacher > 0).any(1, keepdim=True)  # [R, k + 1]; 0 where there is no target
+    scores.mul_(gradient[:, -1:] / total.clamp(min=torch.finfo(scores.dtype).tiny))
+    # Left-over places repeat the first class, and must then write what it writes.
+    scores.scatter_(1, ids, torch.where(kept, gradient[:, :-1], gradient[:, :1]))
+    return value

@@ -10,7 +10,7 @@ import torch
 from kd_asr_slr.outputs import TeacherSignal
 from kd_asr_slr.teachers.batches import batch_to
 from kd_asr_slr.teachers.pool import TeacherPool
-from kd_asr_slr.teachers.shards import StoredTarget
+from kd_asr_slr.teachers.shards import EncodedTarget, StoredTarget
 from kd_asr_slr.teachers.store import StoreWriter
 
 
@@ -41,10 +41,13 @@ def write_cache(
     made = 0
     layers = writer.manifest.hidden_layers
     for shard in writer.missing_shards(rank, world_size):
-        targets: dict[str, StoredTarget] = {}
+        targets: dict[str, EncodedTarget] = {}
         for batch in dataloader_factory(writer.positions(shard)):
             signal = pool.signal(batch_to(batch, pool.device), layers)
-            targets |= dict(zip(batch["ids"], targets_of(signal), strict=True))
+            # Encoded at once: a shard of dense distributions over thousands of classes would not fit into the memory.
+            targets |= {
+                name: writer.encode(name, target) for name, target in zip(batch["ids"], targets_of(signal), strict=True)
+            }
             if progress is not None:
                 progress(len(batch["ids"]))
         writer.write_shard(shard, targets)

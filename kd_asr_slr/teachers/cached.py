@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import torch
 
 from kd_asr_slr.errors import UserError
 from kd_asr_slr.outputs import TeacherSignal
-from kd_asr_slr.teachers.padding import pad_log_probs, pad_states
+from kd_asr_slr.teachers.padding import pad_log_probs, pad_sparse, pad_states
 from kd_asr_slr.teachers.shards import StoredTarget
 from kd_asr_slr.teachers.store import StoreReader
 
@@ -37,9 +36,15 @@ class CachedTeachers:
 
     @property
     def provides(self) -> frozenset[str]:
-        """What a loss may ask of the signal: "log_probs", "decoder_log_probs", "hidden_states"."""
+        """What a loss may ask of the signal, see `interface.Teachers`."""
         contents = self.reader.manifest.contents
-        return frozenset("hidden_states" if name.startswith("hidden_") else name for name in contents)
+        given = {"hidden_states" if name.startswith("hidden_") else name for name in contents}
+        return frozenset(given if self.sparse else {*given, "dense_log_probs"})
+
+    @property
+    def sparse(self) -> bool:
+        """Whether the store holds some classes of each frame and not all of them."""
+        return self.reader.form.sparse
 
     @property
     def views(self) -> dict[str, Any]:
@@ -61,6 +66,7 @@ class CachedTeachers:
             "vocabulary": manifest.vocabulary,
             "frame_seconds": manifest.frame_seconds,
             "dtype": manifest.dtype,
+            "format": manifest.format,
         }
 
     def signal(self, batch: dict[str, Any], hidden_layers: Sequence[int] = (), decoder: bool = True) -> TeacherSignal:
@@ -80,33 +86,36 @@ class CachedTeachers:
         contents = ["log_probs", *(["decoder_log_probs"] if with_decoder else [])]
         contents += [f"hidden_{layer}" for layer in hidden_layers]
         targets = [self.reader.read(name, contents) for name in batch["ids"]]
-        device = batch["attention_mask"].device
         decoder_lengths = None
         if with_decoder:
             decoder_lengths = ((batch["labels"] >= 0).sum(-1) + 1).cpu()  # [B]
             self._check_transcripts(batch["ids"], targets, decoder_lengths)
         lengths = torch.tensor([target.frames for target in targets])
-        states = {layer: self._states(targets, lengths, f"hidden_{layer}").to(device) for layer in hidden_layers}
-        return TeacherSignal(
-            log_probs=self._stack(targets, lengths, "log_probs").to(device),
-            lengths=lengths.to(device),
+        frames = self._stack(targets, lengths, "log_probs")
+        decoder = self._stack(targets, decoder_lengths, "decoder_log_probs") if with_decoder else None
+        states = {layer: self._states(targets, lengths, f"hidden_{layer}") for layer in hidden_layers}
+        signal = TeacherSignal(
+            log_probs=None if self.sparse else frames,
+            lengths=lengths,
             vocabulary=self.vocabulary,
             frame_seconds=self.frame_seconds,
-            weight=torch.tensor([target.weight for target in targets]).to(device),
-            decoder_log_probs=(
-                self._stack(targets, decoder_lengths, "decoder_log_probs").to(device) if with_decoder else None
-            ),
-            decoder_lengths=decoder_lengths.to(device) if with_decoder else None,
+            weight=torch.tensor([target.weight for target in targets]),
+            decoder_log_probs=None if self.sparse else decoder,
+            decoder_lengths=decoder_lengths,
             hidden_states=states or None,
+            sparse=frames if self.sparse else None,
+            decoder_sparse=decoder if self.sparse else None,
         )
+        return signal.map(lambda tensor: tensor.to(batch["attention_mask"].device))
 
-    def _stack(self, targets: list[StoredTarget], lengths: torch.Tensor, content: str) -> torch.Tensor:
-        size = len(self.tokens)
+    def _stack(self, targets: list[StoredTarget], lengths: torch.Tensor, content: str) -> Any:
+        """[B, T, V], or `SparseTargets` of [B, T] frames."""
+        form, size = self.reader.form, len(self.tokens)
         rows = [
-            target.tensors[content] if target.tensors else torch.full((length, size), -math.log(size))
+            target.tensors[content] if target.tensors else form.uniform(length, size)
             for target, length in zip(targets, lengths.tolist(), strict=True)
         ]
-        return pad_log_probs(rows)  # [B, T, V]
+        return pad_sparse(rows, form.uniform(1, size)) if form.sparse else pad_log_probs(rows)
 
     def _states(self, targets: list[StoredTarget], lengths: torch.Tensor, content: str) -> torch.Tensor:
         if all(target.tensors for target in targets):

@@ -9,9 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute
 
 COLUMNS = pa.schema(
-    [("id", pa.large_string()), ("shard", pa.int32()), ("frames", pa.int32()), ("weight", pa.float32())]
+    [
+        *(("id", pa.large_string()), ("shard", pa.int32()), ("frames", pa.int32()), ("weight", pa.float32())),
+        ("checks", pa.list_(pa.uint32())),
+    ]
 )
 
 
@@ -20,18 +24,22 @@ class ShardRecord:
     """What the sidecar of a shard says of it.
 
     Attributes:
+        manifest: checksum of the manifest of the store it belongs to.
         sha256: of the shard's bytes.
         size: in bytes.
         ids: its utterances, in the order of the corpus.
         frames: valid frames of each.
         weights: 1 where a teacher speaks for the utterance, 0 where none may.
+        checks: of each utterance a checksum for each of its contents.
     """
 
+    manifest: str
     sha256: str
     size: int
     ids: list[str]
     frames: list[int]
     weights: list[float]
+    checks: list[list[int]]
 
 
 @dataclass(frozen=True)
@@ -42,11 +50,13 @@ class Place:
         shard: number of its shard.
         frames: its valid frames.
         weight: 1 where a teacher speaks for it, else 0.
+        checks: a checksum for each of its contents, in the order of the manifest; none where it has no contents.
     """
 
     shard: int
     frames: int
     weight: float
+    checks: list[int]
 
 
 def index_bytes(shards: Sequence[ShardRecord]) -> bytes:
@@ -56,9 +66,9 @@ def index_bytes(shards: Sequence[ShardRecord]) -> bytes:
         shards: the records of all shards, in order.
     """
     rows = [
-        (name, number, frames, weight)
+        (name, number, frames, weight, checks)
         for number, shard in enumerate(shards)
-        for name, frames, weight in zip(shard.ids, shard.frames, shard.weights, strict=True)
+        for name, frames, weight, checks in zip(shard.ids, shard.frames, shard.weights, shard.checks, strict=True)
     ]
     rows.sort()
     columns = [pa.array(column, field.type) for column, field in zip(zip(*rows, strict=True), COLUMNS, strict=True)]
@@ -82,7 +92,7 @@ class Index:
     def __init__(self, path: Path) -> None:
         self.path = path
         batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
-        self._ids, self._shard, self._frames, self._weight = batch.columns
+        self._ids, *self._columns = batch.columns
         self.files: list[dict[str, str | int]] = json.loads(batch.schema.metadata[b"shards"])
 
     def __len__(self) -> int:
@@ -96,8 +106,13 @@ class Index:
         position = bisect_left(self._ids, name, key=lambda scalar: scalar.as_py())
         if position == len(self) or self._ids[position].as_py() != name:
             return None
-        columns = (self._shard, self._frames, self._weight)
-        return Place(*(column[position].as_py() for column in columns))
+        return Place(*(column[position].as_py() for column in self._columns))
+
+    def missing(self, names: Sequence[str]) -> list[str]:
+        """Those of `names` that the index does not have."""
+        wanted = pa.array(names, pa.large_string())
+        absent = pa.compute.invert(pa.compute.is_in(wanted, value_set=self._ids))
+        return wanted.filter(absent).to_pylist()
 
     def ids(self) -> list[str]:
         """All ids, sorted."""

@@ -27,7 +27,11 @@ class Teachers(Protocol):
 
     @property
     def provides(self) -> frozenset[str]:
-        """What a loss may ask of the signal: "log_probs", "decoder_log_probs", "hidden_states"."""
+        """What a loss may ask of the signal.
+
+        "log_probs" and "decoder_log_probs" (in any form), "dense_log_probs" (every class of every frame, not some of
+        them and a tail), "hidden_states".
+        """
 
     @property
     def views(self) -> Mapping[str, Any]:

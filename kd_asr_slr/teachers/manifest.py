@@ -10,12 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from kd_asr_slr.errors import UserError
-from kd_asr_slr.files import canonical_json
+from kd_asr_slr.files import canonical_json, sha256_of
 from kd_asr_slr.teachers.fingerprints import vocabulary_difference
+from kd_asr_slr.teachers.layout import RESUME
 from kd_asr_slr.teachers.pool import TeacherPool
 
-SCHEMA = 1
+SCHEMA = 2
+CHECKSUM = "sha256"  # key of `manifest.json`: over everything else in it
 DTYPES = ("float16", "float32")
+STORED = {"log_probs", "decoder_log_probs"}  # of what teachers provide; hidden states layer by layer
+
+
+class MissingStore(UserError):
+    """A folder without a `manifest.json`, or no folder at all."""
+
+
+class DamagedManifest(UserError):
+    """A `manifest.json` that is not as it was written: nothing that it says can be believed."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +84,14 @@ class StoreManifest:
         """The teacher layers that are stored."""
         return tuple(int(name.removeprefix("hidden_")) for name in self.contents if name.startswith("hidden_"))
 
+    @property
+    def checksum(self) -> str:
+        """sha256 of what the manifest says."""
+        return sha256_of(canonical_json(asdict(self)))
+
     def to_json(self) -> bytes:
         """The bytes of `manifest.json`; equal manifests give equal bytes."""
-        return canonical_json(asdict(self))
+        return canonical_json(asdict(self) | {CHECKSUM: self.checksum})
 
 
 def manifest_of(
@@ -106,7 +122,7 @@ def manifest_of(
         UserError: for a duplicate id, an empty corpus, an unknown dtype or hidden states that the pool cannot give.
     """
     _check(pool, ids, dtype, hidden_layers)
-    contents = sorted(pool.provides - {"hidden_states"}) + [f"hidden_{layer}" for layer in sorted(hidden_layers)]
+    contents = sorted(pool.provides & STORED) + [f"hidden_{layer}" for layer in sorted(hidden_layers)]
     depends_on_text = "decoder_log_probs" in contents or pool.aggregation.scored or pool.matching is not None
     return StoreManifest(
         corpus=corpus,
@@ -147,25 +163,35 @@ def read_manifest(path: Path) -> StoreManifest:
     """Read `manifest.json`.
 
     Raises:
-        UserError: if it is missing, damaged, or of another version.
+        DamagedManifest: if it is not as it was written.
+        MissingStore: if there is none.
+        UserError: if it is of another version.
     """
     try:
-        fields = json.loads(path.read_bytes())
-        schema = fields.get("schema")
-        manifest = StoreManifest(**fields) if schema == SCHEMA else None
+        content = path.read_bytes()
+        manifest = _parsed(json.loads(content))
     except FileNotFoundError:
-        raise UserError(
+        raise MissingStore(
             f"there is no store of soft targets in {path.parent}",
             expected="a folder written by recipes/cache_teachers.py",
             fix="write it first, or correct teacher_cache",
         ) from None
-    except (ValueError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{path} is damaged ({error})", fix=f"remove {path.parent} and cache the teachers again"
-        ) from error
-    if manifest is None:
-        raise UserError(f"{path} has schema {schema}", expected=f"schema {SCHEMA}", fix="cache the teachers again")
+    except (ValueError, TypeError, AttributeError):
+        manifest = None
+    if manifest is None or manifest.to_json() != content:
+        raise DamagedManifest(f"{path} is damaged", fix=RESUME)
     return manifest
+
+
+def _parsed(fields: Any) -> StoreManifest:
+    written, schema = fields.pop(CHECKSUM, None), fields.get("schema")
+    if schema != SCHEMA and written in (None, sha256_of(canonical_json(fields))):
+        raise UserError(
+            f"the soft targets are stored in a layout of version {schema}",
+            expected=f"version {SCHEMA}",
+            fix="cache the teachers again, into another folder",
+        )
+    return StoreManifest(**fields)
 
 
 def compare_manifest(found: StoreManifest, expected: StoreManifest | Mapping[str, Any]) -> list[str]:

@@ -6,6 +6,9 @@ import math
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
+
+from kd_asr_slr.outputs import SparseTargets
 
 
 def padding_mask(lengths: torch.Tensor, frames: int) -> torch.Tensor:
@@ -38,3 +41,28 @@ def pad_log_probs(rows: Sequence[torch.Tensor]) -> torch.Tensor:
 def pad_states(rows: Sequence[torch.Tensor]) -> torch.Tensor:
     """Stack hidden states of several lengths, each [T_b, D], to [B, T, D]; padding is 0."""
     return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
+
+
+def pad_sparse(rows: Sequence[SparseTargets], filling: SparseTargets) -> SparseTargets:
+    """Stack sparse distributions of several lengths, each [T_b, k_b], to [B, T, k].
+
+    Args:
+        rows: at least one.
+        filling: [1, 1], the frame that stands behind the valid ones (`TargetFormat.uniform`).
+    """
+    frames, width = (max(row.ids.shape[axis] for row in rows) for axis in (0, 1))
+    stacked = filling.map(lambda part: part[None].repeat(len(rows), frames, 1))
+    more = (0, max(width, 1) - 1)  # places that are left over repeat the first class
+    stacked.ids = F.pad(stacked.ids, more, value=int(filling.ids))
+    for name in ("log_probs", "log_weights"):
+        if getattr(stacked, name) is not None:
+            setattr(stacked, name, F.pad(getattr(stacked, name), more, value=-math.inf))
+    for number, row in enumerate(rows):
+        count = len(row)
+        if count:
+            stacked.ids[number, :count] = row.ids[:, :1]
+            for name in ("ids", "log_probs", "log_weights", "tail"):
+                part = getattr(row, name)
+                if part is not None:
+                    getattr(stacked, name)[number, :count, : part.shape[1]] = part
+    return stacked

@@ -83,8 +83,8 @@ class TeacherPool:
 
     @property
     def provides(self) -> frozenset[str]:
-        """What a loss may ask of the signal: "log_probs", "decoder_log_probs", "hidden_states"."""
-        offered = {"log_probs"}
+        """What a loss may ask of the signal, see `interface.Teachers`."""
+        offered = {"log_probs", "dense_log_probs"}
         if all(teacher.has_decoder for teacher in self.everyone):
             offered.add("decoder_log_probs")
         if self.speaks_alone:

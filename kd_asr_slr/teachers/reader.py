@@ -14,11 +14,12 @@ from safetensors import SafetensorError, safe_open
 
 from kd_asr_slr.errors import UserError
 from kd_asr_slr.files import sha256_of_file
+from kd_asr_slr.outputs import SparseTargets
 from kd_asr_slr.teachers.formats import format_of
 from kd_asr_slr.teachers.index import Index, Place
 from kd_asr_slr.teachers.layout import COMPLETE, INDEX, MANIFEST, RESUME, few
 from kd_asr_slr.teachers.manifest import read_manifest
-from kd_asr_slr.teachers.shards import StoredTarget, from_disk, read_sidecar, shard_path
+from kd_asr_slr.teachers.shards import StoredTarget, checksum, from_disk, read_sidecar, shard_path
 
 OPEN_SHARDS = 128  # memory-mapped shards a process keeps open
 
@@ -26,8 +27,9 @@ OPEN_SHARDS = 128  # memory-mapped shards a process keeps open
 class StoreReader:
     """Reads a finished store by utterance id.
 
-    Opening checks that the store is whole as far as file sizes, manifest and index go; `verify` reads everything.
-    Shards are memory-mapped when first needed, by each process for itself, so a reader can be handed to workers.
+    Opening checks that the store is whole as far as file sizes, manifest and index go; reading an utterance checks its
+    own bytes; `verify` reads everything. Shards are memory-mapped when first needed, by each process for itself, so a
+    reader can be handed to workers.
 
     Args:
         folder: the store.
@@ -40,7 +42,7 @@ class StoreReader:
         self.folder = Path(folder)
         self.manifest = read_manifest(self.folder / MANIFEST)
         self._check_seals()
-        self._format = format_of(self.manifest.format, self.manifest.dtype)
+        self.form = format_of(self.manifest.format, self.manifest.dtype)
         self.index = Index(self.folder / INDEX)
         self._check_sizes()
         self._opened: OrderedDict[int, Any] = OrderedDict()
@@ -54,17 +56,17 @@ class StoreReader:
 
     def missing(self, ids: Sequence[str]) -> list[str]:
         """Those of `ids` that the store does not hold."""
-        return [name for name in ids if self.index.find(name) is None]
+        return self.index.missing(ids)
 
     def read(self, name: str, contents: Sequence[str] = ("log_probs",)) -> StoredTarget:
-        """One utterance; float32, distributions stored in float16 renormalised to sum 1.
+        """One utterance; float32, distributions stored in float16 renormalised to sum 1, sparse ones as they are.
 
         Args:
             name: the utterance id.
             contents: which of the manifest's contents are wanted.
 
         Raises:
-            UserError: if the store does not hold the utterance.
+            UserError: if the store does not hold the utterance, or its bytes are unlike their checksum.
         """
         place = self.index.find(name)
         if place is None:
@@ -99,21 +101,27 @@ class StoreReader:
                 f"the shards {few(damaged)} in {self.folder} are missing or unlike their checksum", fix=RESUME
             )
 
-    def _tensors(self, name: str, place: Place, contents: Sequence[str]) -> dict[str, torch.Tensor]:
+    def _tensors(self, name: str, place: Place, contents: Sequence[str]) -> dict[str, torch.Tensor | SparseTargets]:
         if place.weight == 0:
             return {}
+        checks = dict(zip(self.manifest.contents, place.checks, strict=True))
         try:
-            shard = self._shard(place.shard)
-            return {content: self._tensor(shard, name, content) for content in contents}
-        except SafetensorError as error:
-            raise UserError(f"shard {place.shard} in {self.folder} is damaged ({error})", fix=RESUME) from error
+            return {content: self._content(name, place.shard, content, checks[content]) for content in contents}
+        except (SafetensorError, OSError) as error:
+            raise self._damaged(place.shard, str(error)) from error
 
-    def _tensor(self, shard: Any, name: str, content: str) -> torch.Tensor:
-        key = f"{name}/{content}"
-        if not content.endswith("log_probs"):
-            return from_disk(shard.get_tensor(key), content)
-        parts = {ending: shard.get_tensor(key + ending) for ending in self._format.endings}
-        return self._format.dense(parts, len(self.manifest.tokens))
+    def _content(self, name: str, number: int, content: str, check: int) -> torch.Tensor | SparseTargets:
+        distributions = content.endswith("log_probs")
+        shard, endings = self._shard(number), self.form.endings if distributions else ("",)
+        parts = {ending: shard.get_tensor(f"{name}/{content}{ending}") for ending in endings}
+        if checksum(parts) != check:
+            raise self._damaged(number, f"utterance '{name}' is unlike its checksum")
+        if distributions:
+            return self.form.decode(parts, len(self.manifest.tokens))
+        return from_disk(parts[""], content)
+
+    def _damaged(self, number: int, why: str) -> UserError:
+        return UserError(f"shard {number} in {self.folder} is damaged ({why})", fix=RESUME)
 
     def _shard(self, number: int) -> Any:
         if self._owner != os.getpid():  # a forked worker maps its own

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import zlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
+from safetensors.torch import save
 
 from kd_asr_slr.files import canonical_json, sha256_of
+from kd_asr_slr.outputs import SparseTargets
 from kd_asr_slr.teachers.index import ShardRecord
 
 
@@ -19,17 +23,74 @@ class StoredTarget:
     Attributes:
         frames: valid frames T.
         weight: 1 where a teacher speaks for it; 0: there is no distribution.
-        tensors: by content name: "log_probs" [T, V], "decoder_log_probs" [U+1, V], "hidden_3" [T, D].
+        tensors: by content name: "log_probs" [T, V], "decoder_log_probs" [U+1, V], "hidden_3" [T, D]; what is read from
+            a store of a sparse form has `SparseTargets` of T (U+1) frames in the place of distributions.
     """
 
     frames: int
     weight: float = 1.0
-    tensors: dict[str, torch.Tensor] = field(default_factory=dict)
+    tensors: dict[str, torch.Tensor | SparseTargets] = field(default_factory=dict)
+
+
+@dataclass
+class EncodedTarget:
+    """An utterance as it will lie in a shard.
+
+    Attributes:
+        frames: valid frames T.
+        weight: 1 where a teacher speaks for it; 0: there are no tensors.
+        parts: the tensors of each content, by the ending of their key.
+    """
+
+    frames: int
+    weight: float
+    parts: dict[str, dict[str, torch.Tensor]]
+
+    @property
+    def checks(self) -> list[int]:
+        """A checksum for each content, in their order."""
+        return [checksum(parts) for parts in self.parts.values()]
 
 
 def shard_path(folder: Path, shard: int, shards: int) -> Path:
     """Path of a shard; its sidecar has the suffix .json."""
     return folder / f"shard-{shard:05d}-of-{shards:05d}.safetensors"
+
+
+def checksum(parts: Mapping[str, torch.Tensor]) -> int:
+    """CRC-32 over types, shapes and bytes of some tensors: told in microseconds whenever an utterance is read."""
+    found = 0
+    for ending, tensor in parts.items():
+        found = zlib.crc32(f"{ending} {tensor.dtype} {tuple(tensor.shape)}".encode(), found)
+        found = zlib.crc32(tensor.numpy(), found)
+    return found
+
+
+def shard_content(targets: Mapping[str, EncodedTarget], manifest: str) -> tuple[bytes, ShardRecord]:
+    """The bytes of a shard, and the record of its sidecar.
+
+    Args:
+        targets: its utterances by id, in the order of the corpus.
+        manifest: checksum of the store's manifest.
+    """
+    content = save(
+        {
+            f"{name}/{part}{ending}": tensor
+            for name, target in targets.items()
+            for part, tensors in target.parts.items()
+            for ending, tensor in tensors.items()
+        }
+    )
+    record = ShardRecord(
+        manifest=manifest,
+        sha256=sha256_of(content),
+        size=len(content),
+        ids=list(targets),
+        frames=[target.frames for target in targets.values()],
+        weights=[float(target.weight) for target in targets.values()],
+        checks=[target.checks for target in targets.values()],
+    )
+    return content, record
 
 
 def sidecar_bytes(record: ShardRecord) -> bytes:

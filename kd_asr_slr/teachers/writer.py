@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import save
 
 from kd_asr_slr.errors import UserError
-from kd_asr_slr.files import canonical_json, remove_leftovers, sha256_of, sha256_of_file, write_bytes
+from kd_asr_slr.files import canonical_json, is_temporary, remove_leftovers, sha256_of, sha256_of_file, write_bytes
 from kd_asr_slr.teachers.formats import format_of
 from kd_asr_slr.teachers.index import ShardRecord, index_bytes
 from kd_asr_slr.teachers.layout import COMPLETE, INDEX, MANIFEST, RESUME, few
-from kd_asr_slr.teachers.manifest import StoreManifest, fingerprint_of_texts, read_manifest, require_match
-from kd_asr_slr.teachers.shards import StoredTarget, read_sidecar, shard_path, sidecar_bytes, to_disk
+from kd_asr_slr.teachers.manifest import (
+    DamagedManifest,
+    MissingStore,
+    StoreManifest,
+    fingerprint_of_texts,
+    read_manifest,
+    require_match,
+)
+from kd_asr_slr.teachers.shards import (
+    EncodedTarget,
+    StoredTarget,
+    read_sidecar,
+    shard_content,
+    shard_path,
+    sidecar_bytes,
+    to_disk,
+)
 
 
 class StoreWriter:
     """Writes a store shard by shard; what is already there and whole is kept.
 
+    Nothing is written before the first shard.
+
     Args:
-        folder: where the store goes; created if need be.
+        folder: where the store goes; created with the first shard.
         manifest: what it is made from.
         ids: the utterance ids in the order of the corpus.
 
@@ -31,7 +47,7 @@ class StoreWriter:
     Example:
         >>> writer = StoreWriter("cache", manifest, ids)  # doctest: +SKIP
         >>> for shard in writer.missing_shards():  # doctest: +SKIP
-        ...     writer.write_shard(shard, {name: target_of(name) for name in writer.ids_of(shard)})
+        ...     writer.write_shard(shard, {name: writer.encode(name, target_of(name)) for name in writer.ids_of(shard)})
         >>> writer.finish()  # doctest: +SKIP
     """
 
@@ -40,9 +56,14 @@ class StoreWriter:
             raise ValueError("the ids are not those of the manifest")
         self.folder = Path(folder)
         self.manifest = manifest
-        self._format = format_of(manifest.format, manifest.dtype)
+        self.encode = TargetEncoder(manifest)
         self.ids = list(ids)
-        self._claim()
+        self._check_folder()
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the store was finished before; parts of it may have been damaged since."""
+        return (self.folder / COMPLETE).exists()
 
     def positions(self, shard: int) -> range:
         """Positions in the corpus of a shard's utterances."""
@@ -68,25 +89,20 @@ class StoreWriter:
             remove_leftovers(self._path(shard).with_suffix(".json"))
         return [shard for shard in share if self._whole_record(shard) is None]
 
-    def write_shard(self, shard: int, targets: dict[str, StoredTarget]) -> None:
+    def write_shard(self, shard: int, targets: Mapping[str, EncodedTarget]) -> None:
         """Write one shard and, after it, its sidecar.
 
         Args:
             shard: its number.
-            targets: by id, one for each of `ids_of(shard)`.
-
-        Raises:
-            UserError: if a target is not finite.
+            targets: by id, one for each of `ids_of(shard)`, from `encode`.
         """
         ids = self.ids_of(shard)
         if targets.keys() != set(ids):
             raise ValueError(f"shard {shard} has other utterances: {sorted(targets.keys() ^ set(ids))[:5]}")
-        content = save({key: tensor for name in ids for key, tensor in self._tensors(name, targets[name]).items()})
+        self._claim()
+        content, record = shard_content({name: targets[name] for name in ids}, self.manifest.checksum)
         path = self._path(shard)
         write_bytes(path, content)
-        frames = [targets[name].frames for name in ids]
-        weights = [float(targets[name].weight) for name in ids]
-        record = ShardRecord(sha256_of(content), len(content), ids, frames, weights)
         write_bytes(path.with_suffix(".json"), sidecar_bytes(record))
 
     def finish(self) -> None:
@@ -99,6 +115,7 @@ class StoreWriter:
         missing = [shard for shard, record in enumerate(records) if record is None]
         if missing:
             raise UserError(f"the store {self.folder} lacks the shards {few(missing)}", fix=RESUME)
+        self._claim()
         index = index_bytes(records)
         for name in (MANIFEST, INDEX, COMPLETE):
             remove_leftovers(self.folder / name)
@@ -106,46 +123,75 @@ class StoreWriter:
         seals = {MANIFEST: sha256_of(self.manifest.to_json()), INDEX: sha256_of(index)}
         write_bytes(self.folder / COMPLETE, canonical_json(seals))
 
-    def _claim(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+    def _check_folder(self) -> None:
         path = self.folder / MANIFEST
-        if path.exists():
+        try:
             require_match(self.folder, read_manifest(path), self.manifest)
-        else:
-            strangers = sorted(entry.name for entry in self.folder.iterdir() if not entry.name.startswith(MANIFEST))
+        except DamagedManifest:
+            self._require_own_shards()
+        except MissingStore:
+            strangers = sorted(entry.name for entry in self.folder.glob("*") if not is_temporary(entry))
             if strangers and not path.exists():  # another process of this run may have written it meanwhile
                 raise UserError(
                     f"{self.folder} holds {strangers[0]} and no manifest.json",
                     expected="an empty folder, or a store of soft targets",
                     fix="choose another --teacher_cache",
-                )
-        if not path.exists() or path.read_bytes() != self.manifest.to_json():
-            write_bytes(path, self.manifest.to_json())
+                ) from None
+
+    def _claim(self) -> None:
+        path, content = self.folder / MANIFEST, self.manifest.to_json()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not path.exists() or path.read_bytes() != content:
+            write_bytes(path, content)
+
+    def _require_own_shards(self) -> None:
+        """A damaged manifest does not say what the store was made from; the sidecars of its shards do."""
+        records = [read_sidecar(path) for path in sorted(self.folder.glob("shard-*.json"))]
+        if any(record is not None and record.manifest != self.manifest.checksum for record in records):
+            raise UserError(
+                f"manifest.json in {self.folder} is damaged, and the shards beside it were made for something else",
+                expected="a store that was made for this run",
+                fix="choose another --teacher_cache, or cache the teachers that this one was made from",
+            )
 
     def _path(self, shard: int) -> Path:
         return shard_path(self.folder, shard, self.manifest.shards)
 
     def _whole_record(self, shard: int) -> ShardRecord | None:
         record = read_sidecar(self._path(shard).with_suffix(".json"))
-        if record is None or record.ids != self.ids_of(shard):
+        if record is None or record.ids != self.ids_of(shard) or record.manifest != self.manifest.checksum:
             return None
         return record if sha256_of_file(self._path(shard)) == record.sha256 else None
 
-    def _tensors(self, name: str, target: StoredTarget) -> dict[str, torch.Tensor]:
-        if target.weight == 0:
-            return {}
-        found = {}
-        for content in self.manifest.contents:
-            tensor = target.tensors[content]
-            if not torch.isfinite(tensor).all():
-                raise UserError(
-                    f"the teachers' {content} of utterance '{name}' holds values that are not finite",
-                    expected="finite log-probabilities and hidden states",
-                    fix="check this utterance's recording, and the teacher on it",
-                )
-            if content.endswith("log_probs"):
-                parts = self._format.encode(tensor.detach().cpu(), name)
-                found |= {f"{name}/{content}{ending}": part for ending, part in parts.items()}
-            else:
-                found[f"{name}/{content}"] = to_disk(tensor, self.manifest.dtype)
-        return found
+
+class TargetEncoder:
+    """What the teachers say of an utterance, brought into the form in which a store keeps it.
+
+    Args:
+        manifest: of the store.
+    """
+
+    def __init__(self, manifest: StoreManifest) -> None:
+        self.contents, self.dtype = manifest.contents, manifest.dtype
+        self.form = format_of(manifest.format, manifest.dtype)
+
+    def __call__(self, name: str, target: StoredTarget) -> EncodedTarget:
+        """The utterance as it will lie in a shard.
+
+        Raises:
+            UserError: if a target is not finite.
+        """
+        contents = self.contents if target.weight else []
+        parts = {content: self._parts(name, content, target.tensors[content]) for content in contents}
+        return EncodedTarget(target.frames, target.weight, parts)
+
+    def _parts(self, name: str, content: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
+        if not torch.isfinite(tensor).all():
+            raise UserError(
+                f"the teachers' {content} of utterance '{name}' holds values that are not finite",
+                expected="finite log-probabilities and hidden states",
+                fix="check this utterance's recording, and the teacher on it",
+            )
+        if content.endswith("log_probs"):
+            return self.form.encode(tensor.detach().cpu(), name)
+        return {"": to_disk(tensor, self.dtype)}

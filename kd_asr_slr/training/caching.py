@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import time
 from typing import Any
 
 from accelerate import PartialState
@@ -13,12 +13,23 @@ from kd_asr_slr.arguments import DataArguments, DistillationArguments, TeacherAr
 from kd_asr_slr.errors import UserError, raise_all
 from kd_asr_slr.processing.augmentation import check_for_cache
 from kd_asr_slr.processing.collator import Collator
-from kd_asr_slr.progress import Progress
+from kd_asr_slr.progress import Progress, say
 from kd_asr_slr.teachers.cache import write_cache
 from kd_asr_slr.teachers.pool import TeacherPool
 from kd_asr_slr.teachers.store import StoreWriter
+from kd_asr_slr.training.cache_forecast import (
+    forecast,
+    form_losses,
+    probe,
+    readable,
+    refuse_dense_losses,
+    require_room,
+    store_size,
+    warn_of_loss,
+)
 from kd_asr_slr.training.data import augmentation_of, evaluation_items
 from kd_asr_slr.training.matching import utterances_without_teachers
+from kd_asr_slr.training.settings import loss_settings, temperature_schedule
 from kd_asr_slr.training.teaching import manifest_for, speakers_without_teacher
 from kd_asr_slr.training.untranscribed import training_rows
 
@@ -56,24 +67,55 @@ def cache_teachers(
     raise_all(problems, "the teachers")
     items = evaluation_items(rows, processor, data, views=pool.views)
     collate = Collator(processor.input_name)
-    with state.main_process_first():  # one process claims the folder
+    with state.main_process_first():
         writer = StoreWriter(teaching.teacher_cache, manifest_for(pool, teaching, corpus, data), rows["id"])
 
     def loader(positions: range) -> DataLoader:
         return DataLoader(Subset(items, positions), batch_size=training.eval_batch_size, collate_fn=collate)
 
     pool.to(training.device)
+    look_ahead(pool, writer, items, collate, training)
+    state.wait_for_everyone()  # nobody writes while another one may still refuse
     missing = writer.missing_shards(state.process_index, state.num_processes)
     total = sum(len(writer.positions(shard)) for shard in missing)
+    start = time.perf_counter()
     with Progress(what="soft targets", total=total) as line:
         made = write_cache(pool, loader, writer, state.process_index, state.num_processes, line.update)
+    seconds = time.perf_counter() - start
     state.wait_for_everyone()
     if state.is_main_process:
         writer.finish()
     state.wait_for_everyone()
     share = f" (process {state.process_index} of {state.num_processes})" if state.num_processes > 1 else ""
-    shards = math.ceil(len(rows) / teaching.cache_shard_size)
+    size = sum(path.stat().st_size for path in writer.folder.iterdir())
     return (
-        f"{teaching.teacher_cache}: soft targets of {len(rows)} utterances in {shards} shards; "
-        f"{made} utterances made now{share}"
+        f"{writer.folder}: soft targets of {len(rows)} utterances in {writer.manifest.shards} shards, "
+        f"{readable(size)}; {made} utterances made now{share}" + (f", {made / seconds:.3g} a second" if made else "")
     )
+
+
+def look_ahead(
+    pool: TeacherPool, writer: StoreWriter, items: Any, collate: Collator, training: DistillationArguments
+) -> None:
+    """Say what a store that is not finished will take and lose, from a few utterances.
+
+    Raises:
+        UserError: if a loss of the run cannot use its form, or the disk cannot hold it.
+    """
+    manifest, form, settings = writer.manifest, writer.encode.form, loss_settings(training)
+    raise_all(settings.problems(), "the losses")
+    refuse_dense_losses(form, settings, pool.blank_id, pool.frame_seconds)
+    if writer.is_finished:
+        return
+    probed, share = probe(pool, items, collate, manifest.hidden_layers)
+    size = store_size(manifest, probed, share)
+    require_room(writer.folder, size)
+    if not PartialState().is_main_process:
+        return
+    spoken = {name: target.tensors["log_probs"] for name, target in probed.items() if target.weight}
+    schedule = temperature_schedule(training)
+    temperatures = sorted({schedule.start, *schedule.milestones.values()})
+    losses = form_losses(form, spoken, temperatures, settings, pool.blank_id)
+    dense = 4 * len(pool.tokens) * sum(map(len, spoken.values())) * len(pool.teachers) / share
+    say(forecast(manifest, size, dense, losses))
+    warn_of_loss(form, losses)

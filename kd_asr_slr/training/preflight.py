@@ -35,6 +35,10 @@ AUXILIARY_ADVICE = (
     "set model_options {intermediate_layer: N} (bilstm, i3d, mobilenet, nemo_hybrid; N: half of the layers), "
     "or {front: k5p2k5p2, auxiliary_classifier: true} (bilstm, i3d, mobilenet)"
 )
+DENSE_ADVICE = (
+    "the soft targets hold some classes of each frame and rate_matching moves frames in time: cache them with "
+    "--cache_format dense or quantised, or set --rate_matching equal"
+)
 TEACHER_ADVICE = "distil with teachers (recipes/distill.py), or set --{option} 0"
 
 
@@ -136,6 +140,8 @@ def missing_needs(trainer: DistillationTrainer) -> list[str]:
         if absent:
             have = ", ".join(sorted(given)) or "none of it"
             advice = f"; {AUXILIARY_ADVICE}" if "auxiliary_logits" in absent else ""
+            if absent == ["dense_log_probs"] and "log_probs" in given:
+                advice = f"; {DENSE_ADVICE}"
             if trainer.teachers is None and item.loss.kind == "soft" and item.loss.weight_option:
                 advice = f"; {TEACHER_ADVICE.format(option=item.loss.weight_option)}"
             problems.append(f"loss '{item.name}' needs {', '.join(absent)}; teachers and student give {have}{advice}")
@@ -148,7 +154,7 @@ def _cache_problems(trainer: DistillationTrainer) -> list[str]:
         check_for_cache(augmentation_of(trainer.args))
     except UserError as error:
         problems.append(str(error))
-    absent = trainer.teachers.reader.missing([row["id"] for row in trainer.train_dataset.rows])
+    absent = trainer.teachers.reader.missing(list(trainer.train_dataset.rows["id"]))
     if absent:
         problems.append(f"{len(absent)} training utterances are not in the cached targets, e.g. '{absent[0]}'")
     return problems

@@ -98,7 +98,7 @@ def manifest_for(pool: TeacherPool, teaching: TeacherArguments, corpus: DatasetD
         ids=part["id"],
         transcripts=part["text"],
         dtype=teaching.cache_dtype,
-        target_format=format_of({"name": teaching.cache_format}).describe(),
+        target_format=format_of(teaching.target_format).describe(),
         shard_size=teaching.cache_shard_size,
         hidden_layers=teaching.cache_hidden_layers,
         media=media_fingerprint(part, corpus, data),

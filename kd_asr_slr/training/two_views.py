@@ -6,7 +6,6 @@ both views. A loss is a mean over the views, so that an utterance counts once, h
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import torch
@@ -45,18 +44,9 @@ def both_views(
 
 def repeated(signal: TeacherSignal) -> TeacherSignal:
     """A signal for two views of each of its utterances."""
-    values = {item.name: _twice(getattr(signal, item.name)) for item in dataclasses.fields(signal)}
-    return dataclasses.replace(signal, **values)
+    return signal.map(lambda value: torch.cat([value, value]))
 
 
 def add_other_view(output: CTCOutput) -> None:
     """Give an output of 2B rows, in place, what the student says of each row's other view; no gradient flows there."""
     output.other_view_logits = output.logits.detach().roll(len(output.logits) // 2, 0)  # [2B, T, V]
-
-
-def _twice(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return torch.cat([value, value])
-    if isinstance(value, dict):
-        return {name: _twice(item) for name, item in value.items()}
-    return value * 2 if isinstance(value, list) else value

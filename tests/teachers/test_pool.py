@@ -96,7 +96,7 @@ def test_decoders_are_combined_with_the_same_shares(mean):
 
 def test_one_teacher_without_a_decoder_silences_the_decoders():
     pool = TeacherPool([teacher(0, decoder=True), teacher(1)], AggregationSettings("logprob_mean"))
-    assert pool.provides == {"log_probs"}
+    assert pool.provides == {"log_probs", "dense_log_probs"}
     assert pool.signal(batch_of([0])).decoder_log_probs is None
 
 

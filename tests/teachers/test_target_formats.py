@@ -79,7 +79,7 @@ def test_quantised_store_is_near_the_live_teachers(tmp_path):
 def test_quantised_is_within_half_a_step(bits):
     log_probs = (3 * torch.randn(20, 101, generator=torch.Generator().manual_seed(0))).log_softmax(-1)
     form = format_of({"name": "quantised", "bits": bits, "exact": 4})
-    found = form.dense(form.encode(log_probs, "one"), 101)
+    found = form.decode(form.encode(log_probs, "one"), 101)
     step = (log_probs.amax(1) - log_probs.amin(1)) / (2**bits - 1)
     assert ((found - log_probs).abs().amax(1) < 0.55 * step + 0.02).all()
 

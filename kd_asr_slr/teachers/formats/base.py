@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -48,14 +49,13 @@ class TargetFormat(ABC):
             size: V.
         """
 
+    def uniform(self, frames: int, size: int) -> torch.Tensor | SparseTargets:
+        """Frames of which nothing is known, as `decode` would give them: for padding, and where no teacher speaks."""
+        return torch.full((frames, size), -math.log(size))
+
     @abstractmethod
     def describe(self) -> dict[str, Any]:
         """Name and options, for the manifest; `format_of` makes the same form of it."""
-
-    def dense(self, parts: Mapping[str, torch.Tensor], size: int) -> torch.Tensor:
-        """What `encode` wrote down as log-probabilities [T, V], float32."""
-        found = self.decode(parts, size)
-        return found.dense() if isinstance(found, SparseTargets) else found
 
 
 def seed_of(utterance: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,7 +32,7 @@ class TopK(TargetFormat):
     endings = (".counts", ".ids", ".values", ".tail")
     sparse = True
 
-    def __init__(self, top_k: int = 64, certain: float = 1e-4) -> None:
+    def __init__(self, top_k: int = 100, certain: float = 1e-4) -> None:
         self.top_k = top_k
         self.certain = certain
 
@@ -65,6 +66,12 @@ class TopK(TargetFormat):
         tail = parts[".tail"].float()
         tail = torch.where(tail <= torch.finfo(torch.float16).min, -torch.inf, tail)
         return SparseTargets(ids, log_probs, size, tail=tail)
+
+    def uniform(self, frames: int, size: int) -> SparseTargets:
+        """No class of its own: all mass in the tail, at every temperature."""
+        tail = torch.tensor([(1 - 1 / temperature) * math.log(size) for temperature in TAIL_TEMPERATURES])
+        ids = torch.zeros(frames, 1, dtype=torch.long)
+        return SparseTargets(ids, torch.full((frames, 1), -torch.inf), size, tail=tail.repeat(frames, 1))
 
     def describe(self) -> dict[str, Any]:
         """Name and options."""
