@@ -138,7 +138,7 @@ def missing_needs(trainer: DistillationTrainer) -> list[str]:
     for item in trainer.losses:
         absent = sorted(item.loss.needs - given)
         if absent:
-            have = ", ".join(sorted(given)) or "none of it"
+            have = ", ".join(sorted(given - {"dense_log_probs"})) or "none of it"
             advice = f"; {AUXILIARY_ADVICE}" if "auxiliary_logits" in absent else ""
             if absent == ["dense_log_probs"] and "log_probs" in given:
                 advice = f"; {DENSE_ADVICE}"
