@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--protocol", help="scoring protocol, where the runs were scored by several")
     parser.add_argument("--baseline", metavar="RUN", help="run that every other one is tested against")
     parser.add_argument(
-        "--target_wer", type=float, metavar="RATE", help="WER to reach, drawn in the curves: 0.25 is 25 %%"
+        "--target_wer", type=float, metavar="RATE", help="WER to reach, a fraction; default: the run's"
     )
     parser.add_argument("--worst", type=int, default=30, metavar="N", help="utterances with the most errors (30)")
     parser.add_argument("--best", type=int, default=10, metavar="N", help="utterances with the fewest errors (10)")

@@ -104,6 +104,7 @@ class DistillationArguments(TrainingArguments):
     expected_processes: int | None = option(None, "processes the configuration was made for; another number is refused")
     checkpoint_every_epochs: int = option(0, "also keep a copy of the student every so many epochs; 0: none")
     hub_update: bool = option(False, "push_to_hub: write into a repository that exists and holds a model")
+    target_wer: float | None = option(None, "WER to reach, a fraction: a line in the training curves")
     preflight_only: bool = option(False, "check everything that is checked before training, then stop")
     preflight_batches: int = option(4, "dev batches on which the combined teacher is decoded before training; 0: none")
 
@@ -137,6 +138,8 @@ class DistillationArguments(TrainingArguments):
             found.append(f"early_stopping_patience is {self.early_stopping_patience}; expected 0 or more")
         if self.checkpoint_every_epochs < 0:
             found.append(f"checkpoint_every_epochs is {self.checkpoint_every_epochs}; expected 0 or more")
+        if self.target_wer is not None and not 0 <= self.target_wer <= 1:
+            found.append(f"target_wer is {self.target_wer}; expected a fraction between 0 and 1 (0.25, not 25)")
         if self.early_stopping_patience and not self.load_best_model_at_end:
             found.append("early_stopping_patience needs load_best_model_at_end true")
         if self.label_smoothing_factor:

@@ -40,12 +40,17 @@ LOSS_LABELS = {
 }
 
 
-def write_curves(run: RunFolder | str | Path, target_wer: float | None = None) -> list[Path]:
+def write_curves(
+    run: RunFolder | str | Path,
+    target_wer: float | None = None,
+    records: Sequence[Mapping[str, Any]] | None = None,
+) -> list[Path]:
     """Draw a finished run's curves from its files, and write `history.json` beside them.
 
     Args:
-        run: the run folder; it needs a training log, `results.json` and `resolved_config.yaml`.
+        run: the run folder; it needs `results.json` and `resolved_config.yaml`, and a training log.
         target_wer: a fraction, drawn as a line (the WER to reach).
+        records: the log, where the trainer is still there; default: the one in the folder.
 
     Returns:
         The three files.
@@ -54,7 +59,7 @@ def write_curves(run: RunFolder | str | Path, target_wer: float | None = None) -
         UserError: where one of them is missing.
     """
     folder = run if isinstance(run, RunFolder) else RunFolder(run)
-    records = read_history(folder)
+    records = read_history(folder if records is None else records)
     results = folder.read_results()
     facts = {"parameters": f"{results['model']['parameters']:,}", "teachers": shown_teachers(results)}
     aggregation = aggregation_of(results, folder.config())

@@ -19,7 +19,7 @@ def read_history(source: RunFolder | str | Path | Sequence[Mapping[str, Any]]) -
     """The trainer's log records, in order.
 
     Args:
-        source: a run folder (its `trainer_state.json`, or its last complete checkpoint's, or `history.json`), one such
+        source: a run folder (its `history.json`, or `trainer_state.json`, or its last complete checkpoint's), one such
             file, or the records themselves (`trainer.state.log_history`).
 
     Raises:
@@ -83,11 +83,11 @@ def best(points: Series) -> tuple[float, float] | None:
 
 
 def _log_file(run: RunFolder) -> Path:
-    checkpoint = run.last_checkpoint()
-    candidates = [run.path / "trainer_state.json"]
-    candidates += [checkpoint / "trainer_state.json"] if checkpoint else []
-    candidates += [run.path / "history.json"]
-    return next((file for file in candidates if file.is_file()), candidates[0])
+    """`history.json` first: it is written after every evaluation, checkpoints only as the save strategy says."""
+    candidates = [run.path / "history.json", run.path / "trainer_state.json"]
+    found = next((file for file in candidates if file.is_file()), None)
+    checkpoint = None if found else run.last_checkpoint()
+    return found or (checkpoint / "trainer_state.json" if checkpoint else candidates[1])
 
 
 def _is_finite(value: Any) -> bool:

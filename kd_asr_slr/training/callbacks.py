@@ -1,7 +1,8 @@
-"""What happens beside the steps: augmentation follows the epoch, a log line a person can read."""
+"""What happens beside the steps: augmentation follows the epoch, a log line a person can read, curves to watch."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from kd_asr_slr.processing.dataset import RecogniserDataset
 from kd_asr_slr.progress import say
+from kd_asr_slr.reporting.curves import draw_curves
+from kd_asr_slr.reporting.history import write_history
 from kd_asr_slr.training.curriculum import CurriculumSampler
 from kd_asr_slr.training.frame_batches import FrameBatchSampler
 
@@ -90,3 +93,41 @@ class EpochCopyCallback(TrainerCallback):
         epoch = round(state.epoch or 0)
         if epoch and epoch % self.every == 0:
             self.save(str(Path(args.output_dir) / f"epoch-{epoch:04d}"))
+
+
+class CurvesCallback(TrainerCallback):
+    """Keeps `history.json` and the training curves up to date, so that a run can be watched.
+
+    The log is written after every evaluation. The page takes a second to draw, so it is drawn again only when that is
+    a small share of the time since; a run's end draws it in any case (`session.finish`).
+
+    Args:
+        target_wer: a fraction, drawn as a line.
+        pause: seconds of training before the first page, and at least between two.
+        share: of the time that drawing may take.
+    """
+
+    def __init__(self, target_wer: float | None = None, pause: float = 20.0, share: float = 0.05) -> None:
+        self.target_wer = target_wer
+        self.pause = pause
+        self.share = share
+        self._due = float("inf")
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Start the clock."""
+        self._due = time.monotonic() + self.pause
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Write the log, and draw where it is time to."""
+        if not state.is_world_process_zero:
+            return
+        folder = Path(args.output_dir)
+        write_history(state.log_history, folder)
+        began = time.monotonic()
+        if began < self._due:
+            return
+        draw_curves(state.log_history, folder, title=f"{folder.name} (training)", target_wer=self.target_wer)
+        now = time.monotonic()
+        self._due = now + max(self.pause, (now - began) / self.share)

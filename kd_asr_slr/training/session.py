@@ -46,7 +46,7 @@ VOLATILE = frozenset(
         *("disable_tqdm", "report_to", "use_cpu", "local_rank", "ddp_timeout"),
         *("dataloader_num_workers", "dataloader_pin_memory", "dataloader_persistent_workers"),
         *("dataloader_prefetch_factor", "push_to_hub", "hub_token", "hub_model_id", "hub_private_repo"),
-        "hub_update",
+        *("hub_update", "target_wer"),
     )
 )
 
@@ -239,7 +239,7 @@ def finish(
             predictions = predict(model, items, trainer.data_collator, decode, size, what, protocol)
             predictions = with_seen(predictions, texts)
             score = score_split(folder, predictions, split, "greedy", protocol=protocol)
-        write_curves(folder)
+        write_curves(folder, trainer.args.target_wer, trainer.state.log_history)
         write_model_card(folder)
         folder.finish()
         say(f"{folder.path}: {split} WER {100 * score['wer']:.2f} %, WRA {100 * score['wra']:.2f} % (greedy)")

@@ -89,6 +89,13 @@ def test_the_log_is_found_in_the_last_complete_checkpoint(tmp_path):
     assert read_history(tmp_path) == [{"epoch": 2.0}]
 
 
+def test_the_log_of_every_evaluation_wins_over_that_of_a_checkpoint(tmp_path):
+    (tmp_path / "checkpoint-10").mkdir()
+    (tmp_path / "checkpoint-10" / "trainer_state.json").write_text('{"log_history": [{"epoch": 1.0}]}')
+    write_history([{"epoch": 1.0}, {"epoch": 2.0}], tmp_path)
+    assert [record["epoch"] for record in read_history(tmp_path)] == [1.0, 2.0]
+
+
 def test_history_survives_a_loss_that_is_no_number(tmp_path):
     write_history([{"epoch": 1.0, "loss": math.nan, "eval_wer": np.float64(0.5)}], tmp_path)
     assert read_history(tmp_path) == [{"epoch": 1.0, "loss": None, "eval_wer": 0.5}]

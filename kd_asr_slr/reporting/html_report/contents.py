@@ -129,7 +129,7 @@ def report_contents(
         baseline: the run that every other one is tested against.
         media: id -> file of the utterances, where they are on this machine.
         limits: what bounds the size of the file.
-        target_wer: a WER to reach, a fraction, drawn in the curves.
+        target_wer: a WER to reach, a fraction, drawn in the curves; default: the first run's.
 
     Raises:
         UserError: as `comparison`; and where the first run was not scored with `decoder`.
@@ -147,6 +147,8 @@ def report_contents(
     utterances = _utterances(scored, alignments, limits, media or {}, budget)
     if budget.refused:
         notes.append(f"{budget.refused} recordings or drawings are left out: more than {limits.media_mb:g} MB in all")
+    if target_wer is None:
+        target_wer = scored[0].folder.config().get("target_wer")
     title = scored[0].label if len(folders) == 1 else f"{len(folders)} runs on {scored[0].results['corpus']}"
     total = scored[0].score["utterances"]
     return Contents(title, page, parts, utterances, decoder, total, notes, target_wer)
