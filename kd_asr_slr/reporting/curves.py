@@ -157,8 +157,7 @@ def _draw_losses(axes: Axes, records: Sequence[Mapping[str, Any]]) -> None:
     if min(values) > 0 and max(values) / min(values) > LOG_RANGE:
         axes.set_yscale("log")
         axes.set_ylabel("loss (log scale)")
-    # Below the panel: with many parts there is no free corner inside.
-    axes.legend(fontsize=8, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.13), frameon=False)
+    _legend_below(axes, columns=3)
     return None
 
 
@@ -178,7 +177,7 @@ def _draw_rates(axes: Axes, records: Sequence[Mapping[str, Any]], target_wer: fl
     if lowest:
         axes.plot(*lowest, marker="*", markersize=14, color=COLOURS[2], markeredgecolor="black", linestyle="none",
                   label=f"best WER {lowest[1]:.2f} % (epoch {lowest[0]:g})", zorder=5)  # fmt: skip
-    axes.legend(fontsize=8)
+    _legend_below(axes, columns=4)
     return None
 
 
@@ -254,6 +253,11 @@ def _readable_log_axis(axes: Axes, values: Sequence[float]) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=20))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}".replace("e-0", "e-")))
     axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _legend_below(axes: Axes, columns: int) -> None:
+    """Below the panel: with many lines there is no free corner inside."""
+    axes.legend(fontsize=8, ncols=columns, loc="upper center", bbox_to_anchor=(0.5, -0.13), frameon=False)
 
 
 def _say(axes: Axes, text: str) -> None:
