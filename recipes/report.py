@@ -25,9 +25,7 @@ def main() -> None:
     parser.add_argument("--decoder", default="greedy", help="decoder whose output is aligned (default: greedy)")
     parser.add_argument("--protocol", help="scoring protocol, where the runs were scored by several")
     parser.add_argument("--baseline", metavar="RUN", help="run that every other one is tested against")
-    parser.add_argument(
-        "--target_wer", type=float, metavar="RATE", help="WER to reach, a fraction; default: the run's"
-    )
+    parser.add_argument("--target_wer", type=float, metavar="RATE", help="WER to reach, a fraction; default: the run's")
     parser.add_argument("--worst", type=int, default=30, metavar="N", help="utterances with the most errors (30)")
     parser.add_argument("--best", type=int, default=10, metavar="N", help="utterances with the fewest errors (10)")
     parser.add_argument("--media_mb", type=float, default=4.0, metavar="MB", help="recordings and drawings in all (4)")

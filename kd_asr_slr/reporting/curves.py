@@ -177,7 +177,7 @@ def _draw_rates(axes: Axes, records: Sequence[Mapping[str, Any]], target_wer: fl
     if lowest:
         axes.plot(*lowest, marker="*", markersize=14, color=COLOURS[2], markeredgecolor="black", linestyle="none",
                   label=f"best WER {lowest[1]:.2f} % (epoch {lowest[0]:g})", zorder=5)  # fmt: skip
-    _legend_below(axes, columns=4)
+    _legend_below(axes, columns=2)
     return None
 
 
@@ -257,7 +257,8 @@ def _readable_log_axis(axes: Axes, values: Sequence[float]) -> None:
 
 def _legend_below(axes: Axes, columns: int) -> None:
     """Below the panel: with many lines there is no free corner inside."""
-    axes.legend(fontsize=8, ncols=columns, loc="upper center", bbox_to_anchor=(0.5, -0.13), frameon=False)
+    place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13)}
+    axes.legend(fontsize=8, ncols=columns, handlelength=3, frameon=False, **place)
 
 
 def _say(axes: Axes, text: str) -> None:
