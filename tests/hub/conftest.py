@@ -51,7 +51,7 @@ def hub() -> Iterator[LoopbackHub]:
 def connected(hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LoopbackHub:
     """The hub's own client in this process, turned to the hub on loopback by its settings, with a token that may write.
 
-    Another process is told by the environment: see `environment_of`.
+    Another process is told by the environment: see `loopback_hub.environment_of`.
     """
     template = hub.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
     settings = {
@@ -65,9 +65,3 @@ def connected(hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("HF_TOKEN", "hf_writer")
     close_session()
     return hub
-
-
-def environment_of(hub: LoopbackHub, folder: Path, token: str | None = "hf_writer") -> dict[str, str]:
-    """The same for another process."""
-    switches = {"HF_ENDPOINT": hub.endpoint, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
-    return {**switches, "HF_HOME": str(folder / "hf"), **({"HF_TOKEN": token} if token else {})}

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -92,6 +93,12 @@ class LoopbackHub:
     def calls(self, method: str, path: str) -> int:
         """How often a route was asked."""
         return sum(verb == method and re.search(path, asked) is not None for verb, asked, _ in self.requests)
+
+
+def environment_of(hub: LoopbackHub, folder: Path, token: str | None = "hf_writer") -> dict[str, str]:
+    """The settings that turn huggingface_hub's client in another process to a hub on loopback."""
+    switches = {"HF_ENDPOINT": hub.endpoint, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
+    return {**switches, "HF_HOME": str(folder / "hf"), **({"HF_TOKEN": token} if token else {})}
 
 
 Route = tuple[str, str, Callable[..., None]]

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import environment_of
 from huggingface_hub import ModelCard
-from loopback_hub import LoopbackHub
+from loopback_hub import LoopbackHub, environment_of
 from safetensors.torch import load_file
 from saved_models import media_of, save
 

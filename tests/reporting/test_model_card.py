@@ -86,8 +86,6 @@ def test_code_beside_the_weights_is_trusted_and_its_packages_are_named(make_run)
     run = make_run(config={"features": "raw"})
     (run.path / "modeling_i3d.py").write_text("import torch\nfrom .kd_asr_slr_sign import x\n")
     (run.path / "kd_asr_slr_sign.py").write_text("def f():\n    import json\n    from scipy.linalg import blas\n")
-        "def f():\n    from scipy.linalg import blas\n    import json, numpy\n"
-    )
     (run.path / "processor_config.json").write_text('{"feature_extractor": {"sampling_rate": 0}}')
     text = write_model_card(run).read_text()
     assert "(`pip install torch transformers scipy`)" in text
