@@ -6,6 +6,7 @@
 | `auto.build_model`, `auto.load_model` | a network built from options, or read from a folder or the hub |
 | `forward.run_ctc` | a batch through any CTC network, the toolkit's own or one of transformers |
 | `forward.blank_of`, `forward.frame_ratio` | index of the blank; input frames (or samples) per output frame |
+| `streaming.open_stream` | a network that follows a stream, exactly or in windows |
 | `bilstm.modeling_bilstm.BiLstmForCTC` | bidirectional LSTM over features of speech or sign |
 | `i3d.modeling_i3d.LandmarkI3DForCTC` | streams of landmarks, Inception blocks over time, attention between streams |
 | `mobilenet.modeling_mobilenet.LandmarkMobileNetV3ForCTC` | streams of landmarks, MobileNetV3-Small blocks over time |

@@ -1,4 +1,4 @@
-"""Bidirectional LSTM with residuals and a CTC head. Dimension legend: see `kd_asr_slr.outputs`; D = 2 * hidden_size."""
+"""Bidirectional LSTM with residuals and a CTC head. Dimension legend: see `kd_asr_slr.outputs`; D = `config.width`."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ class BiLstmForCTC(CtcRecogniser):
     config_class = BiLstmConfig
     config: BiLstmConfig
     base_model_prefix = "bilstm"
+    embeds_frames_alone = True
 
     def __init__(self, config: BiLstmConfig) -> None:
         super().__init__(config)
-        width = 2 * config.hidden_size
+        width = config.width
         self.projection = nn.Linear(config.input_size, width)
         self.norm = nn.LayerNorm(width)
         self.build_recogniser()

@@ -1,4 +1,4 @@
-"""The landmark I3D. Dimension legend: see `kd_asr_slr.outputs`; D = 2 * hidden_size."""
+"""The landmark I3D. Dimension legend: see `kd_asr_slr.outputs`; D = `config.width`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class LandmarkI3DForCTC(CtcRecogniser):
         self.encoders = StreamEncoders(streams, width, config.dropout)
         self.blocks = nn.ModuleDict({stream.name: self._blocks() for stream in streams})
         self.attention = CrossStreamAttention(width, config.attention_heads, config.dropout)
-        self.fusion = GatedFusion(streams, width, 2 * config.hidden_size)
+        self.fusion = GatedFusion(streams, width, config.width)
         self.build_recogniser()
         self.post_init()
 

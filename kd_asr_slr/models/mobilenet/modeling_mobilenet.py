@@ -1,4 +1,4 @@
-"""The landmark MobileNetV3. Dimension legend: see `kd_asr_slr.outputs`; D = 2 * hidden_size."""
+"""The landmark MobileNetV3. Dimension legend: see `kd_asr_slr.outputs`; D = `config.width`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class LandmarkMobileNetV3ForCTC(CtcRecogniser):
 
     def __init__(self, config: LandmarkMobileNetV3Config) -> None:
         super().__init__(config)
-        width = 2 * config.hidden_size
+        width = config.width
         self.encoders = StreamEncoders(config.streams, config.stream_width, config.dropout)
         self.fusion = GatedFusion(config.streams, config.stream_width, width)
         self.trunk = SmallTrunk(width, config.width_multiplier, config.dropout)

@@ -18,8 +18,9 @@ class RecogniserConfig(PreTrainedConfig):
 
     Args:
         input_size: F, features an input frame.
-        hidden_size: units per direction; hidden states are twice as wide.
-        num_layers: bidirectional layers.
+        hidden_size: units per direction; hidden states are twice as wide where there are two.
+        num_layers: LSTM layers.
+        bidirectional: false: the layers read ahead only, so that the network can follow a stream (`models.streaming`).
         dropout: probability, on the embedded frames and on the output of every layer, convolutions included.
         stride: input frames per output frame: 1, 2 or 4 (with a `front`: what its poolings make of it).
         conv_layers: temporal convolutions before the LSTM; default: as few as the stride needs (none at stride 1, one
@@ -51,6 +52,7 @@ class RecogniserConfig(PreTrainedConfig):
     input_size: int = 80
     hidden_size: int = 256
     num_layers: int = 4
+    bidirectional: bool = True
     dropout: float = 0.3
     stride: int = 1
     conv_layers: int | None = None
@@ -76,6 +78,11 @@ class RecogniserConfig(PreTrainedConfig):
     def subsampling(self) -> int:
         """Input frames per output frame."""
         return self.stride
+
+    @property
+    def width(self) -> int:
+        """D, of hidden states."""
+        return self.hidden_size * (2 if self.bidirectional else 1)
 
     @property
     def halvings(self) -> int:

@@ -15,18 +15,18 @@ from kd_asr_slr.models.parts.configuration import RecogniserConfig
 from kd_asr_slr.models.parts.ctc_loss import ctc_label_loss
 from kd_asr_slr.models.parts.frames import blank_padding, divide_up, input_lengths, reversal, silence
 from kd_asr_slr.models.parts.front import ConvolutionFront
-from kd_asr_slr.models.parts.recurrent import BiLstmLayer
+from kd_asr_slr.models.parts.recurrent import BiLstmLayer, LstmLayer
 from kd_asr_slr.models.parts.streams import GatedFusion
 from kd_asr_slr.outputs import CTCOutput
 
 
 class CtcRecogniser(PreTrainedModel):
-    """Embedded frames, optional temporal convolutions, bidirectional LSTM layers with residuals, CTC classifier.
+    """Embedded frames, optional temporal convolutions, LSTM layers with residuals, CTC classifier.
 
-    A subclass says in `embed` how a frame becomes D = 2 * hidden_size values, and calls `build_recogniser` and then
+    A subclass says in `embed` how a frame becomes D = `config.width` values, and calls `build_recogniser` and then
     `post_init` at the end of its `__init__`.
 
-    `hidden_states[i]` [B, T', D] is the output of bidirectional layer i after its residual, i from 0: there are
+    `hidden_states[i]` [B, T', D] is the output of LSTM layer i after its residual, i from 0: there are
     `num_layers` of them, the last is what the CTC head reads, and the embedded frames are not among them. Padding
     frames of logits and hidden states are finite and mean nothing; those of the logits are blanks in eval mode. With
     `auxiliary_classifier` the output also has `auxiliary_logits` [B, T', V], of the convolutions alone; with
@@ -36,14 +36,18 @@ class CtcRecogniser(PreTrainedModel):
     config: RecogniserConfig
     main_input_name = "input_features"
     accepts_loss_kwargs = False
+    embeds_frames_alone = (
+        False  # true where `embed` looks at no neighbours, so that frames can be embedded as they come
+    )
 
     def build_recogniser(self) -> None:
         """The layers behind the embedding."""
         config = self.config
-        width, classes = 2 * config.hidden_size, config.vocab_size
+        width, classes = config.width, config.vocab_size
         normalised, scale = config.normalise_classifier, config.classifier_scale
         self.front = ConvolutionFront(width, config.front_steps, config.dropout)
-        self.layers = nn.ModuleList(BiLstmLayer(width, config.hidden_size) for _ in range(config.num_layers))
+        layer = BiLstmLayer if config.bidirectional else LstmLayer
+        self.layers = nn.ModuleList(layer(width, config.hidden_size) for _ in range(config.num_layers))
         self.dropout = nn.Dropout(config.dropout)
         self.head = build_classifier(width, classes, normalised, scale)
         separate = config.auxiliary_classifier and not config.shared_classifier

@@ -1,4 +1,4 @@
-"""The bidirectional LSTM layer."""
+"""The LSTM layers: bidirectional, and ahead only."""
 
 from __future__ import annotations
 
@@ -29,3 +29,20 @@ class BiLstmLayer(nn.Module):
         ahead, _ = self.ahead(hidden)
         behind, _ = self.behind(take_frames(hidden, index))
         return torch.cat([ahead, take_frames(behind, index)], dim=-1)
+
+
+class LstmLayer(nn.Module):
+    """One layer that reads ahead only, so that a frame's output waits for no later frame; used as a `BiLstmLayer`.
+
+    Args:
+        width: D of the input.
+        hidden_size: units.
+    """
+
+    def __init__(self, width: int, hidden_size: int) -> None:
+        super().__init__()
+        self.ahead = nn.LSTM(width, hidden_size, batch_first=True)
+
+    def forward(self, hidden: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        """[B, T, D], and an index that is not looked at: [B, T, hidden_size]."""
+        return self.ahead(hidden)[0]
