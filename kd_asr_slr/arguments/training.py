@@ -63,7 +63,12 @@ class DistillationArguments(TrainingArguments):
     blank_threshold: float = option(0.95, "threshold: frames whose combined blank probability reaches it are left out")
     neighbours: int = option(1, "symmetric: non-blank frames and this many neighbours on each side")
     drop_blank_class: bool = option(False, "ctc_kd over the labels only, renormalised without the blank")
-    rate_matching: str = option("equal", "frame rates of teacher and student: equal (else refused) or resample")
+    rate_matching: str = option(
+        "equal",
+        "frame rates of teacher and student: equal (else refused), resample (by the known ratio), shift (the best one "
+        "of each utterance, for a student that is late) or tokens (one distribution per label, by forced alignment)",
+    )
+    match_window: int = option(5, "shift: frames of the student to both sides that are tried")
     layer_map: dict[str, Any] | str | None = option(None, 'student layer -> teacher layer, as JSON: {"2": 2, "3": 3}')
     hidden_distance: str = option("mse", "hidden: mse on layer-normalised states, or cosine")
     decoder_label_smoothing: float = option(0.0, "label smoothing of cross_entropy")

@@ -26,7 +26,7 @@ class LossContext:
         blank_id: index of the blank in the vocabulary.
         eos_id: index of the end of sequence; needed by the decoder's label loss only.
         frame_seconds: seconds between two output frames of the student, in the unit of
-            `TeacherSignal.frame_seconds`; needed for `rate_matching="resample"` only.
+            `TeacherSignal.frame_seconds`; needed for `rate_matching` "resample" and "shift".
         projections: from the student's widths to the teacher's, for hidden-state matching; None where all
             widths agree.
     """

@@ -42,15 +42,15 @@ class BlankMass(FrameDistillation):
     def __call__(
         self, output: CTCOutput, signal: TeacherSignal | None, batch: Batch, temperature: float = 1.0
     ) -> torch.Tensor:
-        teacher, valid = self._target(output, signal, batch)
-        rows = valid.nonzero(as_tuple=True)
-        student = self._two_classes(output.logits[rows], temperature)
-        if isinstance(teacher, SparseTargets):
-            target = teacher.map(lambda part: part[rows]).one_or_other(self.context.blank_id, temperature)
+        pairs = self._pairs(output, signal, batch, temperature)
+        met, rows, teacher_rows = pairs.beside(pairs.valid)
+        student = self._two_classes(pairs.student[rows], temperature)
+        if isinstance(pairs.teacher, SparseTargets):
+            target = pairs.teacher.map(lambda part: part[rows]).one_or_other(self.context.blank_id, temperature)
         else:
-            target = self._two_classes(teacher[rows], temperature)
+            target = self._two_classes(pairs.teacher[teacher_rows], temperature)
         divergence = row_kl(student, target) * temperature**2  # [N]
-        return mean_per_utterance(divergence, rows, valid) * signal.weight.to(divergence.dtype)
+        return mean_per_utterance(divergence, rows, met) * signal.weight.to(divergence.dtype)
 
     def _two_classes(self, scores: torch.Tensor, temperature: float) -> torch.Tensor:
         """Softened scores of the blank and of all labels together: [N, 2] of [N, V]."""

@@ -6,10 +6,9 @@ import torch
 
 from kd_asr_slr.losses.base import Batch
 from kd_asr_slr.losses.ctc_target import FrameDistillation
-from kd_asr_slr.losses.frame_selection import select_frames
 from kd_asr_slr.losses.kl import selected_kl
 from kd_asr_slr.losses.masking import mean_per_utterance
-from kd_asr_slr.losses.sparse_kl import blank_and_best_label, selected_sparse_kl
+from kd_asr_slr.losses.sparse_kl import selected_sparse_kl
 from kd_asr_slr.outputs import CTCOutput, SparseTargets, TeacherSignal
 
 
@@ -19,7 +18,9 @@ class CTCDistillation(FrameDistillation):
     loss_b = weight_b / |M_b| * sum over t in M_b of KL(teacher_T[b, t] || student_T[b, t]) * T^2
 
     with M_b the frames that `frame_selection` keeps, chosen on the combined teacher at temperature 1. With
-    `drop_blank_class` the blank is left out on both sides and the labels are renormalised.
+    `drop_blank_class` the blank is left out on both sides and the labels are renormalised. `rate_matching` says which
+    frames are compared (see `FrameDistillation`): with "shift" the teacher's frame at t - shift_b, with "tokens" t runs
+    over labels.
 
     Raises:
         UserError: on call, where teacher and student lengths differ and `rate_matching` cannot match them.
@@ -39,23 +40,25 @@ class CTCDistillation(FrameDistillation):
     def __call__(
         self, output: CTCOutput, signal: TeacherSignal | None, batch: Batch, temperature: float = 1.0
     ) -> torch.Tensor:
-        teacher, valid = self._target(output, signal, batch)
-        selected = self._select(teacher, valid)
-        rows = selected.nonzero(as_tuple=True)
-        dropped = self.context.blank_id if self.settings.drop_blank_class else None
-        divergence_of = selected_sparse_kl if isinstance(teacher, SparseTargets) else selected_kl
-        divergence = divergence_of(output.logits, teacher, rows, temperature, dropped)  # [N]
+        pairs = self._pairs(output, signal, batch, temperature)
+        selected, rows, teacher_rows = pairs.beside(self._select(pairs.teacher, pairs.valid))
+        options = rows, temperature, self.dropped
+        if isinstance(pairs.teacher, SparseTargets):
+            divergence = selected_sparse_kl(pairs.student, pairs.teacher, *options)  # [N]
+        else:
+            divergence = selected_kl(pairs.student, pairs.teacher, *options, teacher_rows)
         return mean_per_utterance(divergence, rows, selected) * signal.weight.to(divergence.dtype)
 
     def diagnostics(self, output: CTCOutput, signal: TeacherSignal | None, batch: Batch) -> dict[str, float]:
-        """`valid_frame_ratio`: frames that are matched, of all frames for which a teacher speaks."""
-        teacher, valid = self._target(output, signal, batch)
-        total = int(valid.sum())
-        return {"valid_frame_ratio": int(self._select(teacher, valid).sum()) / total if total else 0.0}
+        """`valid_frame_ratio`: frames (or labels) that are matched, of all for which a teacher speaks.
 
-    @torch.no_grad()
-    def _select(self, teacher: torch.Tensor | SparseTargets, valid: torch.Tensor) -> torch.Tensor:
-        blank = self.context.blank_id
-        if isinstance(teacher, SparseTargets):
-            teacher, blank = blank_and_best_label(teacher, blank), 0
-        return select_frames(teacher, valid, blank, self.settings)
+        With `rate_matching: shift` also `shift`: frames by which the student is late, on average.
+        """
+        pairs = self._pairs(output, signal, batch)
+        total = int(pairs.valid.sum())
+        matched = int(pairs.beside(self._select(pairs.teacher, pairs.valid))[0].sum())
+        found = {"valid_frame_ratio": matched / total if total else 0.0}
+        if pairs.shifts is not None:
+            heard = pairs.shifts[pairs.valid.any(1)].double()
+            found["shift"] = float(heard.mean()) if len(heard) else 0.0
+        return found

@@ -1,21 +1,72 @@
-"""What the soft losses on CTC frames share: the combined teacher at the student's frames."""
+"""What the soft losses on CTC frames share: pairs of distributions, whatever the frame rates are."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
+from kd_asr_slr.losses.alignment import label_frames
 from kd_asr_slr.losses.base import Batch, Loss, LossContext
-from kd_asr_slr.losses.masking import speaking_mask
+from kd_asr_slr.losses.frame_selection import select_frames
+from kd_asr_slr.losses.label_pooling import pool_labels
+from kd_asr_slr.losses.masking import Rows, length_mask, speaking_mask
 from kd_asr_slr.losses.rates import RateMatcher
 from kd_asr_slr.losses.settings import LossSettings
+from kd_asr_slr.losses.shifts import best_shifts
+from kd_asr_slr.losses.sparse_kl import blank_and_best_label
 from kd_asr_slr.outputs import CTCOutput, SparseTargets, TeacherSignal
 
 
+@dataclass(frozen=True)
+class Pairs:
+    """A student's distributions and a teacher's, side by side: frames, or labels with `rate_matching: tokens`.
+
+    Attributes:
+        student: [B, P, V], raw, with gradient.
+        teacher: [B, P', V], log-probabilities, or [B, P'] sparse targets where a cache holds such; P and P' may differ
+            in padding only, unless there are shifts.
+        valid: [B, P'], boolean, the teacher's positions that exist and may speak.
+        lengths: [B], positions of the student.
+        shifts: [B], positions by which the student is late; None: each position stands beside its own.
+    """
+
+    student: torch.Tensor
+    teacher: torch.Tensor | SparseTargets
+    valid: torch.Tensor
+    lengths: torch.Tensor
+    shifts: torch.Tensor | None = None
+
+    def beside(self, mask: torch.Tensor) -> tuple[torch.Tensor, Rows, Rows]:
+        """Where the student meets teacher positions of a mask [B, P'].
+
+        Returns:
+            The student's positions as a mask [B, P], as rows (utterance, position), and the teacher's rows beside them.
+        """
+        if self.shifts is None:
+            rows = mask.nonzero(as_tuple=True)
+            return mask, rows, rows
+        positions = torch.arange(self.student.shape[1], device=mask.device)
+        sources = positions - self.shifts.unsqueeze(1)  # [B, P]
+        inside = (sources >= 0) & (sources < mask.shape[1]) & (positions < self.lengths.unsqueeze(1))
+        met = inside & mask.gather(1, sources.clamp(0, mask.shape[1] - 1))
+        utterance, position = met.nonzero(as_tuple=True)
+        return met, (utterance, position), (utterance, position - self.shifts[utterance])
+
+
 class FrameDistillation(Loss):
-    """A soft loss that compares teacher and student frame by frame.
+    """A soft loss that compares teacher and student position by position.
+
+    What a position is depends on `rate_matching`: a frame ("equal", "resample"), a frame of the teacher beside the
+    student's frame that is later by the utterance's best shift ("shift"), or a label ("tokens"): the mean of the logits
+    over the frames that the side's own forced alignment gives to the label. With "tokens" an utterance has no positions
+    where there are no labels, or one of the sides is too short for them.
 
     Raises:
         UserError: on call, where teacher and student lengths differ and `rate_matching` cannot match them.
+
+    Source:
+        Li et al. 2025, "Delayed-KD" (2505.22069), for the shift.
     """
 
     kind = "soft"
@@ -28,16 +79,48 @@ class FrameDistillation(Loss):
         if settings.rate_matching != "equal":  # frames that are moved in time are mixed class by class
             self.needs = self.needs | {"dense_log_probs"}
 
-    @torch.no_grad()
-    def _target(
-        self, output: CTCOutput, signal: TeacherSignal, batch: Batch
-    ) -> tuple[torch.Tensor | SparseTargets, torch.Tensor]:
-        """What the teachers say at the student's rate, and their valid frames [B, T].
+    @property
+    def dropped(self) -> int | None:
+        """The class that CTC-KD leaves out."""
+        return self.context.blank_id if self.settings.drop_blank_class else None
 
-        The former are log-probabilities [B, T, V], or [B, T] sparse targets where a cache holds such.
-        """
-        lengths = self.rates.lengths(signal, output.logit_lengths, batch)
-        if signal.sparse is not None:
-            return signal.sparse, speaking_mask(lengths, signal.weight, signal.sparse.ids.shape[1])
-        teacher = self.rates.log_probs(signal, output.logits.shape[1])
-        return teacher, speaking_mask(lengths, signal.weight, teacher.shape[1])
+    def _pairs(self, output: CTCOutput, signal: TeacherSignal, batch: Batch, temperature: float = 1.0) -> Pairs:
+        if self.settings.rate_matching == "tokens":
+            return self._label_pairs(output, signal, batch)
+        with torch.no_grad():
+            lengths = self.rates.lengths(signal, output.logit_lengths, batch)
+            if signal.sparse is not None:  # `needs` lets it come with "equal" only
+                valid = speaking_mask(lengths, signal.weight, signal.sparse.ids.shape[1])
+                return Pairs(output.logits, signal.sparse, valid, output.logit_lengths)
+            teacher = self.rates.log_probs(signal, output.logits.shape[1])
+            valid = speaking_mask(lengths, signal.weight, teacher.shape[1])
+            shifts = self._shifts(output, teacher, valid, temperature) if self.rates.shift else None
+        return Pairs(output.logits, teacher, valid, output.logit_lengths, shifts)
+
+    def _shifts(
+        self, output: CTCOutput, teacher: torch.Tensor, valid: torch.Tensor, temperature: float
+    ) -> torch.Tensor:
+        """The shifts that make CTC-KD least, on the frames that it selects: [B]."""
+        counted, window = self._select(teacher, valid), self.settings.match_window
+        sides = output.logits, teacher, counted, output.logit_lengths
+        return best_shifts(*sides, window, temperature, self.dropped)
+
+    def _label_pairs(self, output: CTCOutput, signal: TeacherSignal, batch: Batch) -> Pairs:
+        """One pair a label."""
+        labels, blank = batch["labels"], self.context.blank_id
+        sides = (output.logits, output.logit_lengths), (signal.log_probs, signal.lengths)
+        ours, theirs = label_frames(sides, labels, blank)  # [B, T], [B, T']
+        aligned = (ours >= 0).any(1) & (theirs >= 0).any(1) & (signal.weight > 0)  # [B]
+        counts = torch.where(aligned, (labels >= 0).sum(1), 0)
+        size = labels.shape[1]
+        with torch.no_grad():
+            teacher = pool_labels(signal.log_probs, theirs, counts, size).log_softmax(-1)
+        student = pool_labels(output.logits, ours, counts, size)
+        return Pairs(student, teacher, length_mask(counts, size), counts)
+
+    @torch.no_grad()
+    def _select(self, teacher: torch.Tensor | SparseTargets, valid: torch.Tensor) -> torch.Tensor:
+        blank = self.context.blank_id
+        if isinstance(teacher, SparseTargets):
+            teacher, blank = blank_and_best_label(teacher, blank), 0
+        return select_frames(teacher, valid, blank, self.settings)

@@ -60,15 +60,17 @@ def selected_kl(
     rows: Rows,
     temperature: float = 1.0,
     drop_class: int | None = None,
+    teacher_rows: Rows | None = None,
 ) -> torch.Tensor:
     """`row_kl` of the selected positions of two padded batches, without a copy of the selection.
 
     Args:
         student_logits: [B, T, V], raw.
         teacher_log_probs: [B, T', V]; its padding may differ from the student's.
-        rows: (utterance, position) of every selected row, [N] each; the same position on both sides, each once.
+        rows: (utterance, position) of every selected row, [N] each, each once.
         temperature: T > 0.
         drop_class: as in `row_kl`.
+        teacher_rows: the teacher's rows beside them; None: the same.
 
     Returns:
         [N].
@@ -85,7 +87,7 @@ def selected_kl(
     if shapes[0][::2] != shapes[1][::2]:
         raise ValueError(f"student logits are {shapes[0]}, teacher's {shapes[1]}; B and V must agree")
     student, places = flat_rows(student_logits, rows)
-    teacher, teacher_places = flat_rows(teacher_log_probs.detach(), rows)
+    teacher, teacher_places = flat_rows(teacher_log_probs.detach(), teacher_rows or rows)
     if len(places) == len(student) == len(teacher):
         ordered = torch.arange(len(places), device=places.device)
         if torch.equal(places, ordered) and torch.equal(teacher_places, ordered):  # everything: blocks are slices

@@ -39,17 +39,19 @@ class PseudoLabels(FrameDistillation):
     def __call__(
         self, output: CTCOutput, signal: TeacherSignal | None, batch: Batch, temperature: float = 1.0
     ) -> torch.Tensor:
-        teacher, valid = self._target(output, signal, batch)
-        best, used = self._confident(teacher, valid)
-        rows = used.nonzero(as_tuple=True)
-        values = F.cross_entropy(at_least_float32(output.logits[rows]), best[rows], reduction="none")  # [N]
+        pairs = self._pairs(output, signal, batch)
+        best, sure = self._confident(pairs.teacher, pairs.valid)
+        used, rows, teacher_rows = pairs.beside(sure)
+        values = F.cross_entropy(at_least_float32(pairs.student[rows]), best[teacher_rows], reduction="none")  # [N]
         return mean_per_utterance(values, rows, used) * signal.weight.to(values.dtype)
 
     def diagnostics(self, output: CTCOutput, signal: TeacherSignal | None, batch: Batch) -> dict[str, float]:
         """`pseudo_label_ratio`: frames that are used, of all frames for which a teacher speaks."""
-        teacher, valid = self._target(output, signal, batch)
-        total = int(valid.sum())
-        return {"pseudo_label_ratio": int(self._confident(teacher, valid)[1].sum()) / total if total else 0.0}
+        pairs = self._pairs(output, signal, batch)
+        total = int(pairs.valid.sum())
+        return {
+            "pseudo_label_ratio": int(self._confident(pairs.teacher, pairs.valid)[1].sum()) / total if total else 0.0
+        }
 
     @torch.no_grad()
     def _confident(

@@ -6,6 +6,7 @@ import torch
 
 from kd_asr_slr.errors import UserError
 from kd_asr_slr.losses.base import Batch, LossContext, utterance_names
+from kd_asr_slr.losses.kl_blocks import BLOCK_SIZE
 from kd_asr_slr.losses.masking import at_least_float32
 from kd_asr_slr.losses.settings import LossSettings
 from kd_asr_slr.outputs import TeacherSignal
@@ -19,7 +20,8 @@ class RateMatcher:
 
     "equal": both sides must have the same number of frames, to the frame. "resample": student frame t, whose centre
     lies at (t + 1/2) student seconds, gets the linear interpolation of the two teacher frames around that time; the
-    lengths must then agree with the ratio of the frame rates within rounding (one frame of each side).
+    lengths must then agree with the ratio of the frame rates within rounding (one frame of each side). "shift": as
+    "resample" before the shift is looked for. "tokens" does not come here.
 
     Args:
         settings: `rate_matching`.
@@ -30,10 +32,11 @@ class RateMatcher:
     """
 
     def __init__(self, settings: LossSettings, context: LossContext) -> None:
-        self.resample = settings.rate_matching == "resample"
+        self.shift = settings.rate_matching == "shift"
+        self.resample = self.shift or settings.rate_matching == "resample"
         self.frame_seconds = context.frame_seconds
         if self.resample and not self.frame_seconds:
-            raise ValueError("rate_matching 'resample' needs LossContext.frame_seconds of the student")
+            raise ValueError(f"rate_matching '{settings.rate_matching}' needs LossContext.frame_seconds of the student")
 
     def lengths(self, signal: TeacherSignal, student_lengths: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Frames that both sides have, [B], after checking that they belong together.
@@ -52,6 +55,8 @@ class RateMatcher:
         wrong = ((expected - student_lengths).abs() > tolerance) & (signal.weight > 0)
         if wrong.any():
             self._refuse(wrong, signal, student_lengths, batch)
+        if self._as_they_are(signal):
+            return torch.minimum(teacher_lengths, student_lengths)
         return torch.where(teacher_lengths > 0, student_lengths, 0)
 
     def frames(self, frames: torch.Tensor, signal: TeacherSignal, size: int) -> torch.Tensor:
@@ -62,9 +67,13 @@ class RateMatcher:
 
     def log_probs(self, signal: TeacherSignal, size: int) -> torch.Tensor:
         """`frames` of the log-probabilities; each resampled frame is renormalised."""
-        if not self.resample:
+        if self._as_they_are(signal):
             return signal.log_probs
-        return self.frames(signal.log_probs.clamp(min=LOG_ZERO), signal, size).log_softmax(-1)
+        return resample_frames(signal.log_probs, signal.lengths, self._ratio(signal), size, distributions=True)
+
+    def _as_they_are(self, signal: TeacherSignal) -> bool:
+        """Whether nothing is resampled; a shift needs no more than the same rate."""
+        return not self.resample or (self.shift and self._ratio(signal) == 1)
 
     def _ratio(self, signal: TeacherSignal) -> float:
         """Student frames per teacher frame."""
@@ -89,7 +98,9 @@ class RateMatcher:
         raise UserError("; ".join(found) + more + rates, expected=expected, fix=fix)
 
 
-def resample_frames(frames: torch.Tensor, lengths: torch.Tensor, ratio: float, size: int) -> torch.Tensor:
+def resample_frames(
+    frames: torch.Tensor, lengths: torch.Tensor, ratio: float, size: int, distributions: bool = False
+) -> torch.Tensor:
     """Linear interpolation of frames in time; padding is never read.
 
     Args:
@@ -97,20 +108,37 @@ def resample_frames(frames: torch.Tensor, lengths: torch.Tensor, ratio: float, s
         lengths: [B], valid frames. An utterance of length 0 gives frames without meaning.
         ratio: new frames per old frame.
         size: number of new frames.
+        distributions: whether these are log-probabilities, to be renormalised; -inf then counts as `LOG_ZERO`.
 
     Returns:
-        [B, size, D].
+        [B, size, D], at least float32.
 
     Example:
         >>> resample_frames(torch.tensor([[[0.0], [1.0]]]), torch.tensor([2]), ratio=2.0, size=4).flatten()
         tensor([0.0000, 0.2500, 0.7500, 1.0000])
     """
-    frames = at_least_float32(frames)
     last = (lengths - 1).clamp(min=0).unsqueeze(1)  # [B, 1]
     centres = (torch.arange(size, device=frames.device, dtype=torch.float64) + 0.5) / ratio - 0.5  # [size], old frames
     places = torch.minimum(centres.clamp(min=0).unsqueeze(0), last.double())  # [B, size]
     lower = places.long()
-    upper = torch.minimum(lower + 1, last)
-    utterance = torch.arange(len(frames), device=frames.device).unsqueeze(1)
-    share = (places - lower).to(frames.dtype).unsqueeze(-1)  # [B, size, 1]
-    return torch.lerp(frames[utterance, lower], frames[utterance, upper], share)  # [B, size, D]
+    starts = torch.arange(len(frames), device=frames.device).unsqueeze(1) * frames.shape[1]
+    neighbours = (starts + torch.stack([lower, torch.minimum(lower + 1, last)])).flatten(1)  # [2, B * size]
+    share = (places - lower).view(-1, 1)  # [B * size, 1]
+    resampled = at_least_float32(frames[:0]).new_empty(len(frames) * size, frames.shape[2])
+    old, step = frames.flatten(0, 1), _rows_at_once(frames)
+    for start in range(0, len(resampled), step):
+        part = slice(start, start + step)
+        left, right = (at_least_float32(old.index_select(0, side[part])) for side in neighbours)  # [R, D]
+        if distributions:
+            left, right = left.clamp_(min=LOG_ZERO), right.clamp_(min=LOG_ZERO)
+        torch.lerp(left, right, share[part].to(left.dtype), out=resampled[part])
+        if distributions:
+            torch.log_softmax(resampled[part], -1, out=resampled[part])  # a row is written after it was read
+    return resampled.view(len(frames), size, frames.shape[2])
+
+
+def _rows_at_once(frames: torch.Tensor) -> int:
+    """Rows whose copies stay in the cache."""
+    on_cpu = frames.device.type == "cpu"
+    size = BLOCK_SIZE["cpu"] * torch.get_num_threads() if on_cpu else BLOCK_SIZE["cuda"]
+    return max(1, size // max(frames.shape[2], 1))

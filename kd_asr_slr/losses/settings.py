@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+RATE_MATCHINGS = ("equal", "resample", "shift", "tokens")
 # Weights of losses on teacher distributions that stand beside alpha.
 OWN_SOFT_WEIGHTS = ("blank_mass_weight", "pseudo_label_weight", "sequence_kd_weight")
 
@@ -31,7 +32,9 @@ class LossSettings:
         blank_threshold: "threshold" drops frames whose combined blank probability is at least this; above 0, up to 1.
         neighbours: "symmetric" keeps this many frames on both sides of a non-blank frame, >= 0.
         drop_blank_class: leave the blank out of CTC-KD and renormalise over the labels.
-        rate_matching: "equal" (teacher and student must have as many frames) or "resample".
+        rate_matching: "equal" (teacher and student must have as many frames), "resample" (by the known ratio), "shift"
+            (resampled, then the best shift of each utterance) or "tokens" (one distribution per label).
+        match_window: "shift" tries this many frames of the student to both sides, >= 0.
         layer_map: student layer -> teacher layer, indices into `hidden_states`.
         hidden_distance: "mse" (on layer-normalised states) or "cosine".
         label_smoothing: of the decoder's cross-entropy, 0 to below 1.
@@ -65,6 +68,7 @@ class LossSettings:
     neighbours: int = 1
     drop_blank_class: bool = False
     rate_matching: str = "equal"
+    match_window: int = 5
     layer_map: Mapping[int, int] = field(default_factory=dict)
     hidden_distance: str = "mse"
     label_smoothing: float = 0.0
@@ -122,7 +126,10 @@ class LossSettings:
                 name: (_in_unit(getattr(self, name)), "a probability above 0, up to 1")
                 for name in ("blank_threshold", "pseudo_label_confidence")
             },
-            "neighbours": (_index(self.neighbours), "a whole number of at least 0"),
+            **{
+                name: (_index(getattr(self, name)), "a whole number of at least 0")
+                for name in ("neighbours", "match_window")
+            },
             **{
                 name: (_number(getattr(self, name)) and 0 <= getattr(self, name) < 1, "a number of at least 0, below 1")
                 for name in ("label_smoothing", "ctc_label_smoothing")
@@ -148,7 +155,7 @@ class LossSettings:
 
         choices: dict[str, Sequence[object]] = {
             "frame_selection": list(FRAME_SELECTIONS),
-            "rate_matching": ["equal", "resample"],
+            "rate_matching": list(RATE_MATCHINGS),
             "hidden_distance": list(HIDDEN_DISTANCES),
             "drop_blank_class": [True, False],
         }
@@ -188,6 +195,11 @@ class LossSettings:
             problems.append("none of alpha, beta and gamma is above 0; expected at least one")
         if "gamma" in positive and "hidden" in self.feature_losses and not self.layer_map:
             problems.append("layer_map is empty; the feature loss 'hidden' expects student layer: teacher layer")
+        if "gamma" in positive and "hidden" in self.feature_losses and self.rate_matching in ("shift", "tokens"):
+            problems.append(
+                f"rate_matching is '{self.rate_matching}'; the feature loss 'hidden' compares frames and expects equal "
+                "or resample"
+            )
         return problems
 
 

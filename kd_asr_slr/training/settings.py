@@ -30,6 +30,7 @@ def loss_settings(training: DistillationArguments) -> LossSettings:
         neighbours=training.neighbours,
         drop_blank_class=training.drop_blank_class,
         rate_matching=training.rate_matching,
+        match_window=training.match_window,
         layer_map=as_dict(training.layer_map),
         hidden_distance=training.hidden_distance,
         label_smoothing=training.decoder_label_smoothing,

@@ -1,0 +1,116 @@
+"""The shift in time under which a teacher and a student agree best."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from kd_asr_slr.losses.masking import at_least_float32
+
+BLOCK_SIZE = 2**17  # numbers of the teacher that each thread works on at a time
+BLOCK_FRAMES = 32  # at least; with fewer, more of the products would lie outside of the window
+LOG_ZERO = -1e4  # exp of it is 0, and 0 times it is not NaN
+SAME = 1e-5  # costs nearer than this, absolutely or relatively, are equal: the smaller shift is taken
+
+
+@torch.no_grad()
+def best_shifts(
+    student_logits: torch.Tensor,
+    teacher_log_probs: torch.Tensor,
+    counted: torch.Tensor,
+    lengths: torch.Tensor,
+    window: int,
+    temperature: float = 1.0,
+    drop_class: int | None = None,
+) -> torch.Tensor:
+    """The shift of each utterance, at most `window` frames, with the least mean divergence of the frames it pairs.
+
+    A shift s pairs the teacher's frame t with the student's frame t + s, so a student that is late has a positive one.
+    Each counts with the mean of KL(teacher_T[t] || student_T[t + s]) over the teacher's frames that count and have a
+    partner; one that pairs none is not taken. KL is the teacher's negative entropy minus a product of its probabilities
+    with the student's log-probabilities, and the products of all shifts are a few matrix products.
+
+    Args:
+        student_logits: [B, T, V], raw.
+        teacher_log_probs: [B, T', V], at temperature 1 and at the student's frame rate.
+        counted: [B, T'], boolean, the teacher's frames that count.
+        lengths: [B], valid frames of the student.
+        window: n >= 0; 2 n + 1 shifts are tried.
+        temperature: T > 0.
+        drop_class: class left out on both sides, e.g. the blank.
+
+    Returns:
+        [B], from -n to n; of equal ones the one nearest to 0.
+
+    Source:
+        The temporal alignment buffer of Li et al. 2025, "Delayed-KD" (2505.22069), here to both sides.
+
+    Example:
+        >>> student = torch.tensor([[[0.0, 0.0], [9.0, 0.0], [0.0, 9.0]]])
+        >>> teacher = student.roll(-1, dims=1).log_softmax(-1)
+        >>> best_shifts(student, teacher, torch.tensor([[True, True, False]]), torch.tensor([3]), window=2)
+        tensor([1])
+    """
+    order = torch.tensor(sorted(range(-window, window + 1), key=abs), device=counted.device)  # [2 n + 1]
+    with torch.autocast(student_logits.device.type, enabled=False):  # the products in float32
+        divergence = _banded_kl(student_logits, teacher_log_probs, window, temperature, drop_class)  # [B, T', 2 n + 1]
+    partners = torch.arange(divergence.shape[1], device=counted.device).unsqueeze(1) + order  # [T', 2 n + 1]
+    paired = counted.unsqueeze(2) & (partners >= 0) & (partners < lengths[:, None, None])  # [B, T', 2 n + 1]
+    total = torch.where(paired, divergence[..., order + window], 0.0).sum(1)
+    costs = torch.where(paired.any(1), total / paired.sum(1).clamp(min=1), torch.inf)  # [B, 2 n + 1]
+    least = costs.amin(1, keepdim=True)
+    near = costs <= least + SAME * (1 + least.abs())
+    return order[near.long().argmax(1)]
+
+
+def _banded_kl(
+    student: torch.Tensor, teacher: torch.Tensor, window: int, temperature: float, drop_class: int | None
+) -> torch.Tensor:
+    """KL(teacher_T[t] || student_T[t + s]) at [b, t, s + n]; any number where there is no such frame.
+
+    With p the teacher's probabilities and b its scores over T, B their log-normaliser, a and A the student's, it is
+    sum p (b - a) - B + A; the sums over p a are products of matrices, some frames of some utterances at a time.
+    """
+    count, frames, width = teacher.shape
+    size = max(2 * window + 1, BLOCK_FRAMES)
+    group = max(1, BLOCK_SIZE * torch.get_num_threads() // max(size * width, 1))
+    utterances = []
+    for start in range(0, count, group):
+        ours, theirs = student[start : start + group], teacher[start : start + group]
+        bands = [
+            _band(ours, theirs[:, first : first + size], first - window, window, temperature, drop_class)
+            for first in range(0, frames, size)
+        ]
+        normalisers = _log_normalisers(ours, temperature, drop_class)  # [B', T]
+        spread = F.pad(normalisers, (window, max(frames + window - ours.shape[1], 0)))  # [B', at least T' + 2 n]
+        utterances.append(torch.cat(bands, 1) + spread.unfold(1, 2 * window + 1, 1)[:, :frames])
+    return torch.cat(utterances)
+
+
+def _band(
+    student: torch.Tensor, teacher: torch.Tensor, first: int, window: int, temperature: float, drop_class: int | None
+) -> torch.Tensor:
+    """`_banded_kl` without the student's normaliser: of teacher frames [B, R, V], [B, R, 2 n + 1].
+
+    The student's frame `first`, which may lie before its beginning, is the earliest partner of the first of them.
+    """
+    rows, missing = teacher.shape[1], max(-first, 0)
+    scores = (at_least_float32(teacher) / temperature).clamp_(min=LOG_ZERO)  # [B, R, V]
+    probs = scores.exp()
+    if drop_class is not None:
+        probs[..., drop_class] = 0.0
+    total = probs.sum(-1, keepdim=True)  # [B, R, 1]
+    ours = student[:, max(first, 0) : max(first + rows + 2 * window, 0)].to(probs.dtype)  # [B, R', V]
+    cross = (probs @ ours.transpose(1, 2)).div_(temperature)  # [B, R, R']
+    cross = F.pad(cross, (missing, max(rows + 2 * window - missing - cross.shape[2], 0)))
+    band = torch.arange(rows, device=cross.device)[:, None] + torch.arange(2 * window + 1, device=cross.device)
+    own = scores.mul_(probs).sum(-1, keepdim=True)  # [B, R, 1]
+    return (own - cross.gather(2, band.expand(len(cross), -1, -1))) / total - total.log()
+
+
+def _log_normalisers(logits: torch.Tensor, temperature: float, drop_class: int | None) -> torch.Tensor:
+    """logsumexp(logits / T) of [B, T, V], [B, T]."""
+    scores = at_least_float32(logits) / temperature
+    if drop_class is not None:
+        scores[..., drop_class] = -torch.inf
+    return scores.logsumexp(-1)
