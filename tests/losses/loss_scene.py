@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,10 +36,18 @@ class Scene:
         return leaves | {f"hidden_{layer}": state for layer, state in enumerate(self.output.hidden_states)}
 
 
+def registered(name: str) -> type[Loss]:
+    """The loss of a case: a name in the table, or one with a way to match frames behind it, "ctc_kd:shift"."""
+    return LOSSES[name.partition(":")[0]]
+
+
 def build_loss(name: str, **options: Any) -> Loss:
-    """A registered loss on the scene's vocabulary."""
-    settings = LossSettings(**({"layer_map": LAYER_MAP, "pseudo_label_confidence": 0.01} | options))
-    return LOSSES[name](settings, LossContext(blank_id=BLANK, eos_id=EOS))
+    """The loss of a case on the scene's vocabulary."""
+    defaults = {"layer_map": LAYER_MAP, "pseudo_label_confidence": 0.01, "match_window": 1}
+    if ":" in name:
+        defaults["rate_matching"] = name.partition(":")[2]
+    settings = LossSettings(**(defaults | options))
+    return registered(name)(settings, LossContext(blank_id=BLANK, eos_id=EOS, frame_seconds=0.04))
 
 
 def make_scene(
@@ -175,6 +184,74 @@ def _blank_mass(scene: Scene, temperature: float) -> list[float]:
     ]
 
 
+def shift_by_brute_force(student: np.ndarray, teacher: np.ndarray, window: int, temperature: float) -> int:
+    """The shift s with the least mean divergence of teacher frame t and student frame t + s."""
+    means = {}
+    for shift in range(-window, window + 1):
+        pairs = [(t + shift, t) for t in range(len(teacher)) if 0 <= t + shift < len(student)]
+        means[shift] = np.mean([reference_kl(student[ours], teacher[theirs], temperature) for ours, theirs in pairs])
+    return min(means, key=means.get)
+
+
+def _shifted(
+    reference: Callable[[np.ndarray, np.ndarray, float], float], search_temperature: float | None = None
+) -> Callable[[Scene, float], list[float]]:
+    """A reference of frames becomes one of the pairs under the best shift of each utterance."""
+
+    def values(scene: Scene, temperature: float) -> list[float]:
+        found = []
+        for row, length in enumerate(LENGTHS):
+            student = _numpy(scene.output.logits)[row, :length]
+            teacher = _numpy(scene.signal.log_probs)[row, :length]
+            shift = shift_by_brute_force(student, teacher, 1, search_temperature or temperature)
+            pairs = [(t + shift, t) for t in range(length) if 0 <= t + shift < length]
+            found.append(np.mean([reference(student[ours], teacher[theirs], temperature) for ours, theirs in pairs]))
+        return found
+
+    return values
+
+
+def best_path_by_enumeration(scores: np.ndarray, labels: list[int], blank: int) -> list[int]:
+    """The label position (or -1) of every frame on the best of all paths that collapse to the labels."""
+    best, best_score = None, -np.inf
+    for path in itertools.product(sorted({blank, *labels}), repeat=len(scores)):
+        score = sum(scores[t, symbol] for t, symbol in enumerate(path))
+        if score > best_score and [symbol for symbol, _ in itertools.groupby(path) if symbol != blank] == labels:
+            best, best_score = path, score
+    starts = [symbol != blank and (t == 0 or best[t - 1] != symbol) for t, symbol in enumerate(best)]
+    return [int(np.sum(starts[: t + 1])) - 1 if symbol != blank else -1 for t, symbol in enumerate(best)]
+
+
+def _of_labels(
+    reference: Callable[[np.ndarray, np.ndarray, float], float],
+) -> Callable[[Scene, float], list[float]]:
+    """A reference of frames becomes one of labels: both sides averaged over their own best path."""
+
+    def pooled(scores: np.ndarray, labels: list[int]) -> list[np.ndarray]:
+        path = np.array(best_path_by_enumeration(scores, labels, BLANK))
+        return [scores[path == position].mean(0) for position in range(len(labels))]
+
+    def values(scene: Scene, temperature: float) -> list[float]:
+        found = []
+        for row, (length, labels) in enumerate(zip(LENGTHS, LABELS, strict=True)):
+            student = pooled(_numpy(scene.output.logits)[row, :length], labels)
+            teacher = pooled(_numpy(scene.signal.log_probs)[row, :length], labels)
+            teacher = [np.log(softmax(scores)) for scores in teacher]
+            found.append(np.mean([reference(s, t, temperature) for s, t in zip(student, teacher, strict=True)]))
+        return found
+
+    return values
+
+
+def _blank_kl(student: np.ndarray, teacher: np.ndarray, temperature: float) -> float:
+    p, q = (softmax(scores / temperature)[BLANK] for scores in (teacher, student))
+    return temperature**2 * (p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q)))
+
+
+def _pseudo_label(student: np.ndarray, teacher: np.ndarray, temperature: float) -> float:
+    return -np.log(softmax(student)[teacher.argmax()])
+
+
 def _pseudo_labels(scene: Scene, temperature: float) -> list[float]:
     """Every frame is used; the temperature is not."""
     student, teacher = _numpy(scene.output.logits), _numpy(scene.signal.log_probs)
@@ -272,4 +349,17 @@ REFERENCES = {
     "blank_mass": _blank_mass,
     "pseudo_labels": _pseudo_labels,
     "sequence_kd": _sequence_kd,
+}
+
+# What compares frames, by each way to match them. Frames of one rate, resampled, stay what they are.
+MATCHED = {
+    "ctc_kd:resample": _ctc_kd,
+    "ctc_kd:shift": _shifted(reference_kl),
+    "ctc_kd:tokens": _of_labels(reference_kl),
+    "blank_mass:resample": _blank_mass,
+    "blank_mass:shift": _shifted(_blank_kl),
+    "blank_mass:tokens": _of_labels(_blank_kl),
+    "pseudo_labels:resample": _pseudo_labels,
+    "pseudo_labels:shift": _shifted(_pseudo_label, search_temperature=1.0),
+    "pseudo_labels:tokens": _of_labels(_pseudo_label),
 }
