@@ -87,6 +87,7 @@ phoenix-synthetic: $(INSTALLED)
 lint: $(INSTALLED)
 	$(BIN)/ruff check kd_asr_slr recipes tests benchmarks
 	$(BIN)/ruff format --check kd_asr_slr recipes tests benchmarks
+	$(BIN)/mypy
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix kd_asr_slr recipes tests benchmarks
@@ -103,4 +104,4 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/run.py $(if $(QUICK),--quick)
 
 clean:
-	rm -rf runs build dist benchmarks/results *.egg-info .pytest_cache .ruff_cache
+	rm -rf runs build dist benchmarks/results *.egg-info .mypy_cache .pytest_cache .ruff_cache

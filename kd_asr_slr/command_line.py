@@ -11,7 +11,7 @@ import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from transformers import HfArgumentParser
 
@@ -55,7 +55,7 @@ def parse(classes: Sequence[type], argv: Sequence[str] | None = None, descriptio
     argv = list(sys.argv[1:] if argv is None else argv)
     usage = "%(prog)s --config FILE.yaml [--option value ...]"
     style = argparse.ArgumentDefaultsHelpFormatter
-    parser = _Parser(classes, usage=usage, description=description, formatter_class=style)
+    parser = _Parser(cast(Any, list(classes)), usage=usage, description=description, formatter_class=style)
     parser.add_argument("--config", help="YAML file with any of the options below; the command line wins over it")
     if {"-h", "--help"} & set(argv):
         parser.print_help()
@@ -78,7 +78,7 @@ def parse(classes: Sequence[type], argv: Sequence[str] | None = None, descriptio
     return tuple(instances)
 
 
-def as_dict(value: dict[str, Any] | str | None) -> dict[str, Any]:
+def as_dict(value: dict[str, Any] | str | None) -> dict[Any, Any]:
     """A dict-valued argument: a dict, its JSON, or nothing. (`parse` has checked that the JSON is an object.)"""
     if value is None or value == "":
         return {}

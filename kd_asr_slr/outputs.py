@@ -12,10 +12,27 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from transformers.utils import ModelOutput
+
+Part = TypeVar("Part")
+
+
+def given(part: Part | None, name: str) -> Part:
+    """A part of an output, a signal or a context that the caller has declared to need, and that is therefore there.
+
+    Args:
+        part: the part.
+        name: what it is called where it is missing after all.
+
+    Raises:
+        ValueError: if it is missing: an error of the program, not of its user.
+    """
+    if part is None:
+        raise ValueError(f"{name} is needed here and was not given")
+    return part
 
 
 @dataclass
@@ -34,8 +51,9 @@ class CTCOutput(ModelOutput):
     """
 
     loss: torch.Tensor | None = None
-    logits: torch.Tensor | None = None
-    logit_lengths: torch.Tensor | None = None
+    # Every model gives these two; they have a default only because `loss` before them has one.
+    logits: torch.Tensor = None  # type: ignore[assignment]
+    logit_lengths: torch.Tensor = None  # type: ignore[assignment]
     hidden_states: tuple[torch.Tensor, ...] | None = None
     auxiliary_logits: torch.Tensor | None = None
     other_view_logits: torch.Tensor | None = None
@@ -52,6 +70,13 @@ class HybridOutput(CTCOutput):
 
     decoder_logits: torch.Tensor | None = None
     decoder_lengths: torch.Tensor | None = None
+
+
+def decoder_part(output: CTCOutput) -> tuple[torch.Tensor, torch.Tensor]:
+    """The decoder's logits [B, U+1, V] and lengths [B], of an output that has them."""
+    if not isinstance(output, HybridOutput):
+        raise ValueError("an output without a decoder's part")
+    return given(output.decoder_logits, "decoder_logits"), given(output.decoder_lengths, "decoder_lengths")
 
 
 TAIL_TEMPERATURES = (1.0, 2.0, 4.0)  # at which the mass of a tail is written down
@@ -171,7 +196,7 @@ class TeacherSignal:
         decoder_sparse: [B, U+1] of them; then `decoder_log_probs` is None.
     """
 
-    log_probs: torch.Tensor | None
+    log_probs: torch.Tensor  # who reads it gets a tensor, whatever it was made with
     lengths: torch.Tensor
     vocabulary: str
     frame_seconds: float

@@ -66,7 +66,7 @@ class Progress(tqdm):
     @classmethod
     def close_all(cls) -> None:
         """Take every line off the screen: the program ends in the middle of a step."""
-        for line in list(cls._instances):
+        for line in list(getattr(cls, "_instances", ())):  # tqdm's own
             line.close()
 
     @property

@@ -101,7 +101,7 @@ def _value(node: yaml.Node, problems: list[str]) -> Any:
         return {key: _value(item, problems) for key, item in _items(node, problems)}
     if isinstance(node, yaml.SequenceNode):
         return [_value(item, problems) for item in node.value]
-    return _scalar(node)
+    return _scalar(node) if isinstance(node, yaml.ScalarNode) else None
 
 
 def _scalar(node: yaml.ScalarNode) -> Any:

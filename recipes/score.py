@@ -36,29 +36,31 @@ def main() -> None:
     from kd_asr_slr.training.tuning import search_of, settle, tune, with_weights, write_decoding
 
     quiet_libraries()
-    run = RunFolder(score.run)
+    run = RunFolder(str(score.run))
     data = scored_corpus(run.config(), score)
     score, weights = settle(score, run.path, data)
+    assert score.split and score.protocol  # settled
+    part, protocol = score.split, score.protocol
     results = run.read_results()
-    processor = load_processor(score.run)
-    model = load_model(score.run)
-    corpus = load_data(data, [score.split])
+    processor = load_processor(run.path)
+    model = load_model(str(run.path))
+    corpus = load_data(data, [part])
     known = not score.manifest and data.train_split in corpus
     heard = training_part(corpus, data, data.train_split)["text"] if known else []
     words = words_of(score, processor, data, heard) if score.decoder == "closed" else None
-    decode = None if score.tune else build_decoding(score, processor, model, words)
-    items = evaluation_items(training_part(corpus, data, score.split), processor, data)
+    items = evaluation_items(training_part(corpus, data, part), processor, data)
     if score.tune:
         tuned = tune(model, processor, items, score)
         write_decoding(run.path, score, tuned)
         score, predictions, weights = with_weights(score, tuned), tuned.predictions, tuned.describe()
     else:
-        collator, what = Collator(processor.input_name), f"scoring {score.split}"
-        predictions = predict(model, items, collator, decode, score.batch_size, what, score.protocol)
+        collator, what = Collator(processor.input_name), f"scoring {part}"
+        decode = build_decoding(score, processor, model, words)
+        predictions = predict(model, items, collator, decode, score.batch_size, what, protocol)
     if known:
         predictions = with_seen(predictions, heard)
-    split = f"{score.split}-of-{corpus_name(data)}" if score.manifest else score.split  # never over the run's own
-    entry = score_split(run, predictions, split, score.scored_as, score.lm, score.protocol, search_of(score))
+    split = f"{part}-of-{corpus_name(data)}" if score.manifest else part  # never over the run's own
+    entry = score_split(run, predictions, split, score.scored_as, score.lm, protocol, search_of(score))
     write_model_card(run)
     if weights:
         print(weights)

@@ -32,7 +32,9 @@ class DistillationArguments(TrainingArguments):
     logging_strategy: str = option("epoch", "when loss parts are logged: steps or epoch")
     restore_callback_states_from_checkpoint: bool = option(True, "a run taken up again keeps its early-stopping count")
     report_to: list[str] = option(["tensorboard"], "tensorboard, wandb, trackio, none")
-    num_train_epochs: float | None = option(None, "default: the epochs of all stages; without stages 3")
+    num_train_epochs: float | None = option(  # type: ignore[assignment]  # a number once the stages are known
+        None, "default: the epochs of all stages; without stages 3"
+    )
     stages: list[str] = option(
         [],
         'stages of the training, each as JSON: {"epochs": 5, "freeze": ["encoder"], "learning_rate": 3e-4, '
@@ -190,7 +192,7 @@ class DistillationArguments(TrainingArguments):
         found = at_least(self, 1, "per_device_train_batch_size", "per_device_eval_batch_size")
         found += at_least(self, 1, "gradient_accumulation_steps")
         found += at_least(self, 0, "learning_rate", "weight_decay", "max_grad_norm")
-        if not 0 < self.num_train_epochs < math.inf:
+        if not 0 < (self.num_train_epochs or 0) < math.inf:
             found.append(f"num_train_epochs is {self.num_train_epochs}; expected more than 0")
         if (self.metric_for_best_model or "wer").removeprefix("eval_") not in ("wer", "wra", "loss"):
             found.append(f"metric_for_best_model is '{self.metric_for_best_model}'; expected wer, wra or loss")

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 
@@ -76,7 +76,7 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+def _opened(path: Path) -> Iterator[tuple[IO[bytes], int]]:
     """The stream in .npy format and its size, out of the archive where it is one."""
     with _reading(path):
         if path.suffix.lower() == ".npz":
@@ -103,7 +103,9 @@ def _member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
     )
 
 
-def _header(path: Path | str, file: BinaryIO, size: int, kinds: str = "fiub") -> tuple[tuple[int, ...], bool, np.dtype]:
+def _header(
+    path: Path | str, file: IO[bytes], size: int, kinds: str = "fiub"
+) -> tuple[tuple[int, ...], bool, np.dtype]:
     """Shape, order and type, after a check of type and declared size; leaves the stream at the first value."""
     start = file.read(8)
     if len(start) == 8 and start[:6] == np.lib.format.MAGIC_PREFIX:

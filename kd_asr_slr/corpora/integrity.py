@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -110,13 +110,13 @@ def _counts(
         "types": len(set(raw)),
     }
     headers = [header for item in usable if (header := facts.headers.get(item.path or ""))]
-    recorded = [header for header in headers if header.rate]
-    counts["speakers" if recorded else "signers"] = len({item.speaker for item in part})
-    frames = [_frames(item, facts) for item in usable]
-    if frames and None not in frames:
+    seconds = [header.length / header.rate for header in headers if header.rate]
+    counts["speakers" if seconds else "signers"] = len({item.speaker for item in part})
+    frames = [count for item in usable if (count := _frames(item, facts)) is not None]
+    if frames and len(frames) == len(usable):
         counts["frames"] = sum(frames)
-    if recorded:
-        counts["hours"] = sum(header.length / header.rate for header in recorded) / 3600
+    if seconds:
+        counts["hours"] = sum(seconds) / 3600
     counts |= {"clean_tokens": len(labels), "clean_types": len(set(labels))}
     if train is not None:
         unseen = [label for label in labels if label not in train]
@@ -152,7 +152,7 @@ def _infeasible(
 
 def _speakers(items: Sequence[Item], facts: FileFacts) -> dict[str, tuple[int, float | None]]:
     utterances = Counter(item.speaker for item in items if not item.left_out)
-    seconds: Counter[str] = Counter()
+    seconds: dict[str, float] = defaultdict(float)
     for item in items:
         header = facts.headers.get(item.path or "")
         if header is not None and header.rate:

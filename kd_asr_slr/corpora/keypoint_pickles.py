@@ -90,7 +90,8 @@ def read_utterances(path: Path) -> Iterator[Utterance]:
         gloss = value.get("gloss")
         if isinstance(gloss, Sequence) and not isinstance(gloss, str):
             gloss = " ".join(map(str, gloss))
-        yield Utterance(str(value.get("name", key)), gloss, _array(value).astype(np.float32, copy=False))
+        if (array := _array(value)) is not None:  # as checked above
+            yield Utterance(str(value.get("name", key)), gloss, array.astype(np.float32, copy=False))
 
 
 def convert(path: Path, split: str, ids: Sequence[str], cache_dir: Path) -> Path:

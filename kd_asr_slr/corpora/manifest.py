@@ -90,7 +90,7 @@ def load_manifest(
     problems += collisions(columns["speaker"], columns["path"], table.places, name)
     raise_all(shortened(problems), where)
     base = Path(root) if root is not None else path.parent
-    return _as_datasets(columns, kinds[0], name, base)
+    return _as_datasets(columns, kinds[0] or "features", name, base)
 
 
 def save_manifest(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> Path:

@@ -106,6 +106,7 @@ class _Named:
     """What a pickle gets for a name: it can be called and handed on, but not changed."""
 
     __slots__ = ("_function",)
+    _function: Callable[..., Any]
 
     def __init__(self, function: Callable[..., Any]) -> None:
         object.__setattr__(self, "_function", function)

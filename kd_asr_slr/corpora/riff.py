@@ -41,7 +41,7 @@ def check_riff(path: Path) -> None:
 def _walk(path: Path, file: BinaryIO, size: int, order: str) -> None:
     """Every chunk must lie in the file, one of them must be `data`, and nothing may be left over."""
     position = 12
-    names = set()
+    names: set[bytes] = set()
     while size - position > 1:
         file.seek(position)
         head = file.read(8)

@@ -82,7 +82,7 @@ def by_blocks(corpus: DatasetDict, settings: SplitSettings) -> DatasetDict:
     blocks = column_of(pool, "block", "block")
     check_known([*settings.train_blocks, *settings.test_blocks], blocks, "block")
     place = dict.fromkeys(settings.train_blocks, "train") | dict.fromkeys(settings.test_blocks, "test")
-    splits = with_dev(pool, [place.get(block) for block in blocks], settings.dev_share)
+    splits = with_dev(pool, [place.get(block or "") for block in blocks], settings.dev_share)
     return check_not_empty(divided(pool, splits, corpus), "this choice of blocks", "give other blocks")
 
 

@@ -147,7 +147,7 @@ def _prompts(folder: Path | None) -> dict[str, str]:
 
 
 def _cleaned(recordings: Sequence[Recording], chosen: TorgoOptions, name: str) -> Found:
-    found, reasons = Found(), Counter()
+    found, reasons = Found(), Counter[str]()
     kept = []
     for item in recordings:
         reason = _why_not(item, chosen)

@@ -98,8 +98,7 @@ def _rows(table: Path) -> Iterator[Mapping[str, Any]]:
             for row in csv.DictReader(file):
                 yield {**row, "audio": row.get("audio") or row.get("file_name") or row.get("path")}
         return
-    for row in _dataset(table):
-        yield row
+    yield from _dataset(table)
 
 
 def _dataset(table: Path) -> Iterator[Mapping[str, Any]]:
@@ -117,7 +116,7 @@ def _dataset(table: Path) -> Iterator[Mapping[str, Any]]:
 
 def _audio(value: Any, beside: Path, folder: Path) -> Path:
     """The file of a row: named by it, or written once from the bytes that the table holds."""
-    name, content = (value.get("path"), value.get("bytes")) if isinstance(value, dict) else (value, None)
+    name, content = (value["path"], value.get("bytes")) if isinstance(value, dict) else (value, None)
     if content is None:
         path = Path(name)
         return path if path.is_absolute() else beside / path

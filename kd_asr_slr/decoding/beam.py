@@ -132,7 +132,7 @@ class BeamDecoder:
             labels = [piece.removeprefix(WORD_START) for piece in self._ids]
             self.lm_warning = check_word_coverage(labels, model, path)
             # A label is a finished word at once: only whole words count as beginnings.
-            known = frozenset(label for label in labels if label in model)
+            known: frozenset[str] | None = frozenset(label for label in labels if label in model)
         else:
             pieces = {piece.strip(_MARKS) for piece in self._ids} if self._spelling.starts_words else self._ids
             known, self.lm_warning = _spelled_words(pieces, path)

@@ -82,7 +82,7 @@ class CandidateFinder:
         mass = masses(matrix)
         check_mass(matrix, mass.sum(axis=1))
         if not len(matrix):
-            return Candidates(*(np.empty(0, dtype=kind) for kind in (np.int64, np.float64, np.int64)))
+            return Candidates(np.empty(0, np.int64), np.empty(0, np.float64), np.empty(0, np.int64))
         if self._closed.size:
             matrix = np.maximum(matrix, MIN_LOGP)  # a frame may have no mass outside of the closed tokens
             matrix[:, self._closed] = -np.inf

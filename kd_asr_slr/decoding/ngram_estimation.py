@@ -150,7 +150,7 @@ def _interpolated(
     uniform = 1.0 / (len(counts[0]) + len(unseen) + 1)  # over the words, "</s>" and "<unk>"; never "<s>"
     rest = weights[0][()][1] * uniform  # what unigrams that were never seen get
     lower: dict[Ngram, float] = {(UNKNOWN,): rest, **{(word,): rest for word in unseen}}
-    tables = []
+    tables: list[dict[Ngram, float]] = []
     lengths = list(zip(counts, discounts, weights, strict=True))
     for table, discount, weight in Progress(lengths, "smoothing", "lengths"):
         current = {} if tables else dict(lower)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, cast
 
 import numpy as np
 
@@ -38,10 +39,11 @@ class TextSearch:
             return BeamHypothesis(None if split is None else [], "", 0.0)
         used, matrix = candidates.dense(self._blank)  # [C], [T', C]
         alphabet = Alphabet([self._pieces.get(index, "") for index in used.tolist()], self._spelling.starts_words)
-        search = BeamSearchDecoderCTC(alphabet, self._scorer)  # past the factory that guesses and warns
+        scorer: Any = self._scorer  # it has the methods that are called
+        search = BeamSearchDecoderCTC(alphabet, scorer)  # past the factory that guesses and warns
         try:
             text, _, _, _, score = search.decode_beams(
-                matrix,
+                cast(Any, matrix),
                 beam_width=options.beam_width,
                 beam_prune_logp=options.beam_prune_logp,
                 token_min_logp=options.token_min_logp,

@@ -48,7 +48,8 @@ class Place:
 
     def words(self, longest: int | None = None) -> list[int]:
         """The token indices of the sequence, or the last of them."""
-        place, found = self, []
+        place: Place = self
+        found: list[int] = []
         while place.parent is not None and len(found) != longest:
             found.append(place.last)
             place = place.parent

@@ -65,7 +65,9 @@ def publication(run: RunFolder, card: str, predictions: bool = False) -> list[Pu
     """
     results, config = run.read_results(), run.config()
     patterns = PUBLISHED + ((PREDICTIONS,) if predictions else ())
-    files = {path.name: path for pattern in patterns for path in run.path.glob(pattern) if path.is_file()}
+    files: dict[str, Path | bytes] = {
+        path.name: path for pattern in patterns for path in run.path.glob(pattern) if path.is_file()
+    }
     missing = [name for name in ("config.json", "processor_config.json") if name not in files]
     if not any(PurePath(name).match(pattern) for name in files for pattern in WEIGHTS[:2]):
         missing.append(WEIGHTS[0])
@@ -75,12 +77,12 @@ def publication(run: RunFolder, card: str, predictions: bool = False) -> list[Pu
             expected="a run folder with its student and processor",
             fix="give the folder of a finished run",
         )
-    made = {
+    made: dict[str, Path | bytes] = {
         "README.md": card.encode(),
         "results.json": canonical_json(without_places(results)),
         "resolved_config.yaml": _as_yaml(without_places(config)),
     }
-    return [PublishedFile(name, content) for name, content in sorted({**files, **made}.items())]
+    return [PublishedFile(name, content) for name, content in sorted((files | made).items())]
 
 
 def described(files: Sequence[PublishedFile]) -> str:

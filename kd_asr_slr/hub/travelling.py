@@ -17,8 +17,6 @@ from kd_asr_slr import __version__
 PACKAGE = __name__.partition(".")[0]
 HEADER = f"# Part of {PACKAGE} {__version__}, written beside the weights so that they load without it.\n"
 
-Import = ast.Import | ast.ImportFrom
-
 
 def travelling_files(modules: Iterable[str]) -> dict[str, str]:
     """The files that stand for some modules of this package and for all they import of it.
@@ -79,7 +77,7 @@ def _check_names(modules: Iterable[str]) -> None:
             raise ValueError(f"{other} and {module} would both be {flat_name(module)}.py; rename one of them")
 
 
-def _package_imports(source: str) -> list[Import]:
+def _package_imports(source: str) -> list[ast.ImportFrom]:
     """The import statements of this package, wherever they stand, in the order of their lines."""
     found = []
     for node in ast.walk(ast.parse(source)):

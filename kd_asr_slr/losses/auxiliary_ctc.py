@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from kd_asr_slr.losses.ctc import LabelCTC
-from kd_asr_slr.outputs import CTCOutput
+from kd_asr_slr.outputs import CTCOutput, given
 
 
 class AuxiliaryCTC(LabelCTC):
@@ -32,4 +32,4 @@ class AuxiliaryCTC(LabelCTC):
     weight_option = "auxiliary_ctc_weight"
 
     def _logits(self, output: CTCOutput) -> torch.Tensor:
-        return output.auxiliary_logits
+        return given(output.auxiliary_logits, "auxiliary_logits")

@@ -7,7 +7,7 @@ import torch
 from kd_asr_slr.losses.base import Batch, Loss
 from kd_asr_slr.losses.kl import selected_kl
 from kd_asr_slr.losses.masking import length_mask, mean_per_utterance
-from kd_asr_slr.outputs import CTCOutput, TeacherSignal
+from kd_asr_slr.outputs import CTCOutput, TeacherSignal, given
 
 
 class AuxiliaryDistillation(Loss):
@@ -45,7 +45,7 @@ class AuxiliaryDistillation(Loss):
         valid = length_mask(output.logit_lengths, output.logits.shape[1])  # [B, T]
         rows = valid.nonzero(as_tuple=True)
         divergence = selected_kl(
-            output.auxiliary_logits,
+            given(output.auxiliary_logits, "auxiliary_logits"),
             output.logits.detach(),  # log-probabilities up to a constant, which the softmax takes out
             rows,
             self.settings.auxiliary_temperature,

@@ -8,7 +8,7 @@ from kd_asr_slr.losses.base import Batch
 from kd_asr_slr.losses.ctc_target import FrameDistillation
 from kd_asr_slr.losses.kl import row_kl
 from kd_asr_slr.losses.masking import at_least_float32, mean_per_utterance
-from kd_asr_slr.outputs import CTCOutput, SparseTargets, TeacherSignal
+from kd_asr_slr.outputs import CTCOutput, SparseTargets, TeacherSignal, given
 
 
 class BlankMass(FrameDistillation):
@@ -42,6 +42,7 @@ class BlankMass(FrameDistillation):
     def __call__(
         self, output: CTCOutput, signal: TeacherSignal | None, batch: Batch, temperature: float = 1.0
     ) -> torch.Tensor:
+        signal = given(signal, "signal")
         pairs = self._pairs(output, signal, batch, temperature)
         met, rows, teacher_rows = pairs.beside(pairs.valid)
         student = self._two_classes(pairs.student[rows], temperature)

@@ -7,7 +7,7 @@ import torch
 from kd_asr_slr.losses.base import Batch, Loss
 from kd_asr_slr.losses.kl import selected_kl
 from kd_asr_slr.losses.masking import length_mask, mean_per_utterance
-from kd_asr_slr.outputs import CTCOutput, TeacherSignal
+from kd_asr_slr.outputs import CTCOutput, TeacherSignal, given
 
 
 class ViewConsistency(Loss):
@@ -44,7 +44,8 @@ class ViewConsistency(Loss):
     ) -> torch.Tensor:
         valid = length_mask(output.logit_lengths, output.logits.shape[1])  # [B, T]
         rows = valid.nonzero(as_tuple=True)
-        divergence = selected_kl(output.logits, output.other_view_logits, rows)  # [N]
+        other = given(output.other_view_logits, "other_view_logits")
+        divergence = selected_kl(output.logits, other, rows)  # [N]
         frames = valid.sum(1)  # [B]
         labels = (batch["labels"] >= 0).sum(1)  # [B]
         divisor = torch.where(labels > 0, labels, frames).clamp(min=1)

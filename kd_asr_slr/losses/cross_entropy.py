@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from kd_asr_slr.losses.base import Batch, Loss, LossContext
 from kd_asr_slr.losses.masking import at_least_float32, length_mask, mean_per_utterance
 from kd_asr_slr.losses.settings import LossSettings
-from kd_asr_slr.outputs import HybridOutput, TeacherSignal
+from kd_asr_slr.outputs import CTCOutput, TeacherSignal, decoder_part, given
 
 
 class DecoderCrossEntropy(Loss):
@@ -42,12 +42,13 @@ class DecoderCrossEntropy(Loss):
             raise ValueError("the decoder's cross-entropy needs LossContext.eos_id")
 
     def __call__(
-        self, output: HybridOutput, signal: TeacherSignal | None, batch: Batch, temperature: float = 1.0
+        self, output: CTCOutput, signal: TeacherSignal | None, batch: Batch, temperature: float = 1.0
     ) -> torch.Tensor:
-        targets, mask = with_end(batch["labels"], self.context.eos_id)
+        targets, mask = with_end(batch["labels"], given(self.context.eos_id, "eos_id"))
+        logits, _ = decoder_part(output)
         rows = mask.nonzero(as_tuple=True)
         values = F.cross_entropy(
-            at_least_float32(output.decoder_logits[rows]),  # [N, V]
+            at_least_float32(logits[rows]),  # [N, V]
             targets[rows],
             reduction="none",
             label_smoothing=self.settings.label_smoothing,

@@ -9,7 +9,7 @@ from kd_asr_slr.losses.ctc_target import FrameDistillation
 from kd_asr_slr.losses.kl import selected_kl
 from kd_asr_slr.losses.masking import mean_per_utterance
 from kd_asr_slr.losses.sparse_kl import selected_sparse_kl
-from kd_asr_slr.outputs import CTCOutput, SparseTargets, TeacherSignal
+from kd_asr_slr.outputs import CTCOutput, SparseTargets, TeacherSignal, given
 
 
 class CTCDistillation(FrameDistillation):
@@ -40,6 +40,7 @@ class CTCDistillation(FrameDistillation):
     def __call__(
         self, output: CTCOutput, signal: TeacherSignal | None, batch: Batch, temperature: float = 1.0
     ) -> torch.Tensor:
+        signal = given(signal, "signal")
         pairs = self._pairs(output, signal, batch, temperature)
         selected, rows, teacher_rows = pairs.beside(self._select(pairs.teacher, pairs.valid))
         options = rows, temperature, self.dropped
@@ -54,6 +55,7 @@ class CTCDistillation(FrameDistillation):
 
         With `rate_matching: shift` also `shift`: frames by which the student is late, on average.
         """
+        signal = given(signal, "signal")
         pairs = self._pairs(output, signal, batch)
         total = int(pairs.valid.sum())
         matched = int(pairs.beside(self._select(pairs.teacher, pairs.valid))[0].sum())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 
 from kd_asr_slr.errors import UserError
@@ -9,7 +12,7 @@ from kd_asr_slr.losses.base import Batch, Loss, utterance_names
 from kd_asr_slr.losses.kl import selected_kl
 from kd_asr_slr.losses.masking import mean_per_utterance, speaking_mask
 from kd_asr_slr.losses.sparse_kl import selected_sparse_kl
-from kd_asr_slr.outputs import HybridOutput, TeacherSignal
+from kd_asr_slr.outputs import CTCOutput, TeacherSignal, decoder_part, given
 
 
 class DecoderDistillation(Loss):
@@ -39,28 +42,31 @@ class DecoderDistillation(Loss):
     needs = frozenset({"decoder_log_probs", "decoder_logits"})
 
     def __call__(
-        self, output: HybridOutput, signal: TeacherSignal | None, batch: Batch, temperature: float = 1.0
+        self, output: CTCOutput, signal: TeacherSignal | None, batch: Batch, temperature: float = 1.0
     ) -> torch.Tensor:
-        self._check_lengths(output, signal, batch)
+        signal = given(signal, "signal")
+        logits, lengths = decoder_part(output)
+        self._check_lengths(lengths, signal, batch)
         sparse = signal.decoder_sparse
-        teacher = signal.decoder_log_probs if sparse is None else sparse  # [B, U+1, V], or [B, U+1] sparse targets
+        teacher: Any = signal.decoder_log_probs if sparse is None else sparse  # [B, U+1, V], or [B, U+1] sparse targets
         positions = teacher.shape[1] if sparse is None else sparse.ids.shape[1]
-        mask = speaking_mask(output.decoder_lengths, signal.weight, positions)
+        mask = speaking_mask(lengths, signal.weight, positions)
         mask = mask & (batch["labels"] >= 0).any(1, keepdim=True)  # [B, U+1]
         rows = mask.nonzero(as_tuple=True)
-        divergence_of = selected_kl if sparse is None else selected_sparse_kl
-        divergence = divergence_of(output.decoder_logits, teacher, rows, temperature)  # [N]
+        divergence_of: Callable[..., torch.Tensor] = selected_kl if sparse is None else selected_sparse_kl
+        divergence = divergence_of(logits, teacher, rows, temperature)  # [N]
         return mean_per_utterance(divergence, rows, mask) * signal.weight.to(divergence.dtype)
 
-    def _check_lengths(self, output: HybridOutput, signal: TeacherSignal, batch: Batch) -> None:
-        wrong = (output.decoder_lengths != signal.decoder_lengths) & (signal.weight > 0)
+    def _check_lengths(self, lengths: torch.Tensor, signal: TeacherSignal, batch: Batch) -> None:
+        heard = given(signal.decoder_lengths, "decoder_lengths")
+        wrong = (lengths != heard) & (signal.weight > 0)
         if not wrong.any():
             return
         names = utterance_names(batch, len(wrong))
         row = int(wrong.nonzero()[0])
         raise UserError(
-            f"{names[row]!r} has {int(output.decoder_lengths[row])} decoder positions in the student and "
-            f"{int(signal.decoder_lengths[row])} in the teachers",
+            f"{names[row]!r} has {int(lengths[row])} decoder positions in the student and "
+            f"{int(heard[row])} in the teachers",
             expected="both decoders fed the same reference",
             fix="make the cache of soft targets again with the student's tokenizer and transcripts",
         )

@@ -13,7 +13,7 @@ from kd_asr_slr.losses.base import Batch, Loss, LossContext
 from kd_asr_slr.losses.masking import Rows, at_least_float32, mean_per_utterance, speaking_mask
 from kd_asr_slr.losses.rates import RateMatcher
 from kd_asr_slr.losses.settings import LossSettings
-from kd_asr_slr.outputs import CTCOutput, TeacherSignal
+from kd_asr_slr.outputs import CTCOutput, TeacherSignal, given
 
 
 class HiddenProjections(nn.Module):
@@ -135,6 +135,7 @@ class HiddenStateMatching(Loss):
     def __call__(
         self, output: CTCOutput, signal: TeacherSignal | None, batch: Batch, temperature: float = 1.0
     ) -> torch.Tensor:
+        signal = given(signal, "signal")
         lengths = self.rates.lengths(signal, output.logit_lengths, batch)
         mask = speaking_mask(lengths, signal.weight, output.logits.shape[1])  # [B, T]
         rows = mask.nonzero(as_tuple=True)
@@ -169,7 +170,7 @@ class HiddenStateMatching(Loss):
 
 
 def _layer(states: Sequence[torch.Tensor] | Mapping[int, torch.Tensor] | None, layer: int, side: str) -> torch.Tensor:
-    known = states if isinstance(states, Mapping) else range(len(states or ()))
+    known = states if isinstance(states, Mapping) else dict(enumerate(states or ()))
     if layer not in known:
         raise ValueError(f"the {side} gives hidden states {sorted(known)}, layer_map names {layer}")
-    return states[layer]
+    return known[layer]

@@ -86,6 +86,8 @@ def selected_kl(
     shapes = tuple(student_logits.shape), tuple(teacher_log_probs.shape)
     if shapes[0][::2] != shapes[1][::2]:
         raise ValueError(f"student logits are {shapes[0]}, teacher's {shapes[1]}; B and V must agree")
+    places: torch.Tensor | None
+    teacher_places: torch.Tensor | None
     student, places = flat_rows(student_logits, rows)
     teacher, teacher_places = flat_rows(teacher_log_probs.detach(), teacher_rows or rows)
     if len(places) == len(student) == len(teacher):
@@ -142,6 +144,6 @@ class _RowKL(torch.autograd.Function):
         if sides.scattered:
             scale = scale.new_zeros(len(gradient)).index_copy_(0, sides.places, scale)
         gradient.mul_(scale.unsqueeze(1))
-        if sides.compact:
+        if sides.compact and sides.places is not None:
             gradient = torch.zeros_like(sides.student).index_copy_(0, sides.places, gradient)
         return gradient, None, None, None, None, None

@@ -108,7 +108,7 @@ def _room_for_gradient(sides: Sides) -> torch.Tensor:
 
 def _write(gradient: torch.Tensor, sides: Sides, rows: slice, block: torch.Tensor) -> None:
     """Put the gradient of some rows, where it was not computed in its place, into its place."""
-    if sides.scattered:
+    if sides.scattered and sides.places is not None:
         gradient.index_copy_(0, sides.places[rows], block.to(gradient.dtype))
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-Rows = tuple[torch.Tensor, torch.Tensor]  # (utterance, position) of every selected row, [N] each
+Rows = tuple[torch.Tensor, ...]  # (utterance, position) of every selected row, [N] each
 
 
 def length_mask(lengths: torch.Tensor, size: int) -> torch.Tensor:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from kd_asr_slr.losses.base import Batch
 from kd_asr_slr.losses.ctc_target import FrameDistillation
 from kd_asr_slr.losses.masking import at_least_float32, mean_per_utterance
-from kd_asr_slr.outputs import CTCOutput, SparseTargets, TeacherSignal
+from kd_asr_slr.outputs import CTCOutput, SparseTargets, TeacherSignal, given
 
 
 class PseudoLabels(FrameDistillation):
@@ -39,6 +39,7 @@ class PseudoLabels(FrameDistillation):
     def __call__(
         self, output: CTCOutput, signal: TeacherSignal | None, batch: Batch, temperature: float = 1.0
     ) -> torch.Tensor:
+        signal = given(signal, "signal")
         pairs = self._pairs(output, signal, batch)
         best, sure = self._confident(pairs.teacher, pairs.valid)
         used, rows, teacher_rows = pairs.beside(sure)
@@ -47,6 +48,7 @@ class PseudoLabels(FrameDistillation):
 
     def diagnostics(self, output: CTCOutput, signal: TeacherSignal | None, batch: Batch) -> dict[str, float]:
         """`pseudo_label_ratio`: frames that are used, of all frames for which a teacher speaks."""
+        signal = given(signal, "signal")
         pairs = self._pairs(output, signal, batch)
         total = int(pairs.valid.sum())
         return {

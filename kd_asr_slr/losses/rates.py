@@ -9,7 +9,7 @@ from kd_asr_slr.losses.base import Batch, LossContext, utterance_names
 from kd_asr_slr.losses.kl_blocks import BLOCK_SIZE
 from kd_asr_slr.losses.masking import at_least_float32
 from kd_asr_slr.losses.settings import LossSettings
-from kd_asr_slr.outputs import TeacherSignal
+from kd_asr_slr.outputs import TeacherSignal, given
 
 MAX_LISTED = 5
 LOG_ZERO = -1e4  # exp of it is 0 in every float type, and unlike -inf it can be interpolated
@@ -77,7 +77,7 @@ class RateMatcher:
 
     def _ratio(self, signal: TeacherSignal) -> float:
         """Student frames per teacher frame."""
-        return signal.frame_seconds / self.frame_seconds if self.resample else 1.0
+        return signal.frame_seconds / given(self.frame_seconds, "frame_seconds") if self.resample else 1.0
 
     def _refuse(self, wrong: torch.Tensor, signal: TeacherSignal, student_lengths: torch.Tensor, batch: Batch) -> None:
         names = utterance_names(batch, len(wrong))

@@ -10,7 +10,7 @@ from kd_asr_slr.losses.base import Batch, Loss, LossContext
 from kd_asr_slr.losses.ctc import LabelCTC, frames_needed
 from kd_asr_slr.losses.masking import speaking_mask
 from kd_asr_slr.losses.settings import LossSettings
-from kd_asr_slr.outputs import CTCOutput, TeacherSignal
+from kd_asr_slr.outputs import CTCOutput, TeacherSignal, given
 from kd_asr_slr.processing.collator import IGNORED_LABEL
 
 
@@ -50,11 +50,13 @@ class SequenceDistillation(Loss):
     def __call__(
         self, output: CTCOutput, signal: TeacherSignal | None, batch: Batch, temperature: float = 1.0
     ) -> torch.Tensor:
+        signal = given(signal, "signal")
         values = self.ctc(output, None, {**batch, "labels": self._labels(output, signal)})
         return values * signal.weight.to(values.dtype)
 
     def diagnostics(self, output: CTCOutput, signal: TeacherSignal | None, batch: Batch) -> dict[str, float]:
         """`sequence_ratio`: utterances that are taught, of all for which a teacher speaks."""
+        signal = given(signal, "signal")
         taught, total = (self._labels(output, signal) >= 0).any(1), int((signal.weight > 0).sum())
         return {"sequence_ratio": int(taught.sum()) / total if total else 0.0}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 RATE_MATCHINGS = ("equal", "resample", "shift", "tokens")
 # Weights of losses on teacher distributions that stand beside alpha.
@@ -115,8 +116,8 @@ class LossSettings:
         return [*self._number_problems(), *self._choice_problems(), *self._name_problems(), *self._weight_problems()]
 
     def _number_problems(self) -> list[str]:
-        weights = ("alpha", "beta", "gamma", "auxiliary_ctc_weight", "auxiliary_kd_weight", "consistency_weight")
-        weights += OWN_SOFT_WEIGHTS
+        own = ("auxiliary_ctc_weight", "auxiliary_kd_weight", "consistency_weight", *OWN_SOFT_WEIGHTS)
+        weights = ("alpha", "beta", "gamma", *own)
         checks = {name: (_weight(getattr(self, name)), "a number of at least 0") for name in weights} | {
             **{
                 name: (_number(getattr(self, name)) and 0 <= getattr(self, name) <= 1, "a number from 0 to 1")
@@ -219,6 +220,6 @@ def _in_unit(value: object) -> bool:
     return _number(value) and 0 < value <= 1  # type: ignore[operator]
 
 
-def _as_integer(value: object) -> object:
+def _as_integer(value: Any) -> Any:
     """The whole number that a text spells; anything else as it is, for `problems` to name."""
     return int(value) if isinstance(value, str) and value.strip().lstrip("-").isdigit() else value

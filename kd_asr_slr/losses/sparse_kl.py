@@ -108,11 +108,11 @@ class _SparseKL(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, weights: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        logits, places, *targets = ctx.saved_tensors
+        logits, places, ids, kept, target = ctx.saved_tensors
         # A second call (retain_graph) finds the gradient gone, with the first caller, and computes it again.
         gradient, ctx.gradient = ctx.gradient, None
         if gradient is None:
-            _, gradient = _one_pass(logits, places, *targets, ctx.temperature, ctx.drop_class)
+            _, gradient = _one_pass(logits, places, ids, kept, target, ctx.temperature, ctx.drop_class)
         scale = weights * ctx.temperature  # [N]
         if len(gradient) == len(logits):
             scale = scale.new_zeros(len(logits)).index_copy_(0, places, scale)

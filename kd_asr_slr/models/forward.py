@@ -20,7 +20,7 @@ LENGTH_FUNCTIONS = ("output_lengths", "_get_feat_extract_output_lengths", "_get_
 PROBE_LENGTH = 2**10 * 3**2 * 5**3 * 7
 
 
-def unwrap(model: nn.Module) -> nn.Module:
+def unwrap(model: Any) -> Any:
     """The network inside of DistributedDataParallel or torch.compile, for its configuration and length functions.
 
     Never call what this returns where gradients must reach the other processes: call the wrapper.
@@ -149,9 +149,7 @@ def padding_matters(core: nn.Module) -> bool:
     return normalises_over_time(core) or getattr(core.config, "squeeze_factor", 1) > 1
 
 
-def _input_of(
-    core: nn.Module, batch: Mapping[str, Any], view: str | None
-) -> tuple[str, torch.Tensor, torch.Tensor | None]:
+def _input_of(core: Any, batch: Mapping[str, Any], view: str | None) -> tuple[str, torch.Tensor, torch.Tensor | None]:
     views = batch.get("views") or {}
     if view is not None and view not in views:
         raise ValueError(f"the batch has no view {view}; it has {sorted(views)}")

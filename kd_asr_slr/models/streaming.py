@@ -10,7 +10,7 @@ Both take chunks of one utterance and give a part of its logits back, `accept` a
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,7 @@ from kd_asr_slr.errors import UserError
 from kd_asr_slr.models.forward import frame_ratio, lengths_after, run_ctc, unwrap
 from kd_asr_slr.models.parts.front import FrontStep
 from kd_asr_slr.models.parts.recogniser import CtcRecogniser
+from kd_asr_slr.outputs import given
 
 
 class LogitStream(Protocol):
@@ -81,7 +82,7 @@ class ExactStream:
         if not can_stream(model):
             raise ValueError(f"{type(model).__name__} with this configuration needs whole utterances")
         self._model = model
-        front = model.front
+        front: Any = model.front
         self._steps = [_StepStream(*parts) for parts in zip(front.steps, front.convolutions, front.norms, strict=True)]
         self._states: list[tuple[torch.Tensor, torch.Tensor] | None] = [None] * len(model.layers)
         rate, self.latency = 1, 0
@@ -114,7 +115,8 @@ class ExactStream:
     def _encode(self, hidden: torch.Tensor) -> torch.Tensor:
         if hidden.shape[1]:  # torch's LSTM takes no empty input
             for number, layer in enumerate(self._model.layers):
-                read, self._states[number] = layer.ahead(hidden, self._states[number])
+                ahead: Any = layer.ahead  # of a BiLstmLayer
+                read, self._states[number] = ahead(hidden, self._states[number])
                 hidden = hidden + read
         return self._model.head(hidden)[0]
 
@@ -220,15 +222,15 @@ class WindowStream:
 
     def finish(self) -> torch.Tensor:
         """See `LogitStream`."""
-        some = self._inputs is not None and len(self._inputs) > self._context
-        logits = self._window(len(self._inputs)) if some else self._nothing()
+        known = 0 if self._inputs is None else len(self._inputs)
+        logits = self._window(known) if known > self._context else self._nothing()
         self._start()
         return logits
 
     @torch.inference_mode()
     def _window(self, end: int) -> torch.Tensor:
         """The logits behind the context of the first input frames."""
-        inputs = self._inputs[:end].to(self._model.device)[None]
+        inputs = given(self._inputs, "inputs")[:end].to(self._model.device)[None]
         mask = torch.ones(inputs.shape[:2], dtype=torch.long, device=inputs.device)
         output = run_ctc(self._model, {self._name: inputs, "attention_mask": mask})
         return output.logits[0, self._context // self._ratio : int(output.logit_lengths[0])].float()

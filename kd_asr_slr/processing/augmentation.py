@@ -50,7 +50,7 @@ class SpecAugment:
         return masked
 
 
-AUGMENTATIONS: dict[str, type] = {
+AUGMENTATIONS: dict[str, Any] = {
     "spec_augment": SpecAugment,
     **SPEECH_AUGMENTATIONS,
     **SIGN_AUGMENTATIONS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -44,16 +44,18 @@ class WaveformAugmentation(ABC):
             for name, value in self._drawn()
             if not _within(value, *self.bounds)
         ]
-        if not problems and hasattr(self, "lowest") and self.lowest > self.highest:
-            problems.append(f"lowest is {self.lowest}; expected at most highest, {self.highest}")
+        ends = dict(self._drawn())
+        if not problems and "lowest" in ends and ends["lowest"] > ends["highest"]:
+            problems.append(f"lowest is {ends['lowest']}; expected at most highest, {ends['highest']}")
         return problems
 
-    def _drawn(self) -> list[tuple[str, object]]:
+    def _drawn(self) -> list[tuple[str, Any]]:
         """The ends of a range, or the values one is drawn of."""
         if hasattr(self, "lowest"):
-            return [("lowest", self.lowest), ("highest", self.highest)]
-        listed = isinstance(self.factors, (list, tuple)) and len(self.factors) > 0
-        return [("factors", value) for value in (self.factors if listed else [self.factors])]
+            return [(name, getattr(self, name)) for name in ("lowest", "highest")]
+        factors = getattr(self, "factors")  # noqa: B009
+        listed = isinstance(factors, (list, tuple)) and len(factors) > 0
+        return [("factors", value) for value in (factors if listed else [factors])]
 
 
 @dataclass(frozen=True)

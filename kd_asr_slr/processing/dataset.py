@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import Dataset, get_worker_info
 
 from kd_asr_slr.errors import UserError, raise_all
+from kd_asr_slr.outputs import given
 from kd_asr_slr.processing.augmentation import Augmentation
 from kd_asr_slr.processing.base import RecogniserProcessor
 from kd_asr_slr.processing.cache import ArrayCache
@@ -63,7 +64,7 @@ class RecogniserDataset(Dataset):
         subsampling: Subsampling = 1,
         two_views: bool = False,
     ) -> None:
-        self.rows = rows
+        self.rows: Any = rows  # of a Dataset, columns can be asked for too
         self.processor = processor
         self.train = train
         self.two_views = two_views and train
@@ -118,13 +119,14 @@ class RecogniserDataset(Dataset):
             for name, view in views.items()
             if not isinstance(view, SignProcessor) or not student.reads_as(view.feature_extractor)
         ]
-        if self._augmentation.needs_points and student.augmented_layout is None:
+        augmentation = given(self._augmentation, "an augmentation")
+        if augmentation.needs_points and student.augmented_layout is None:
             what = "raw" if student.points_layout is None else "temporal: keep"
             problems.append(
                 f"an augmentation that moves, masks or mirrors points, but the features are '{what}'; "
                 "name the layout of the landmarks, or leave it out"
             )
-        if self._augmentation.only_moves and student.centre != "none":
+        if augmentation.only_moves and student.centre != "none":
             logger.warning("translation changes nothing: the features are centred; it is for centre: none")
         return problems
 
@@ -196,23 +198,25 @@ class RecogniserDataset(Dataset):
 
     def _augmented(self, index: int, row: Row) -> dict[str, np.ndarray]:
         media, epoch = self._media(index, row), int(self._epoch)
-        if self._augmentation.has("waveform"):
-            waveform = self._augmentation.waveform(media, epoch, index)
+        augmentation = given(self._augmentation, "an augmentation")
+        if augmentation.has("waveform"):
+            waveform = augmentation.waveform(media, epoch, index)
             return {name: self._extract(row, processor, waveform) for name, processor in self._processors.items()}
-        student = self.processor.feature_extractor
+        student: Any = self.processor.feature_extractor
         with _naming(row):
-            frames = self._augmentation.landmarks(student.read_frames(media), epoch, index, student.augmented_layout)
+            frames = augmentation.landmarks(student.read_frames(media), epoch, index, student.augmented_layout)
             return {name: item.feature_extractor.extract_frames(frames) for name, item in self._processors.items()}
 
     def _clean(self, index: int, row: Row, processors: Mapping[str, Processor]) -> dict[str, np.ndarray]:
         """Un-augmented features by fingerprint, from the cache where they are in it; the media are read once."""
-        arrays = {name: self._cached().get((index, name)) for name in processors}
-        absent = [name for name, array in arrays.items() if array is None]
-        media = self._media(index, row) if absent else None
+        found = {name: self._cached().get((index, name)) for name in processors}
+        arrays = {name: array for name, array in found.items() if array is not None}
+        absent = [name for name in processors if name not in arrays]
+        media: Any = self._media(index, row) if absent else None
         for name in absent:
             arrays[name] = self._cache.put((index, name), self._extract(row, processors[name], media))
         self._lengths[index] = len(arrays[self._own])
-        return arrays
+        return {name: arrays[name] for name in processors}
 
     def _media(self, index: int, row: Row) -> np.ndarray:
         """The row's media; cached only where every epoch needs it anew."""

@@ -22,7 +22,7 @@ class Infeasible(NamedTuple):
     needed: int
 
 
-def ctc_frames_needed(labels: Sequence[int]) -> int:
+def ctc_frames_needed(labels: Sequence[int] | Sequence[str]) -> int:
     """Fewest output frames of any CTC path for these labels: U + the number of equal neighbours.
 
     Source: Graves et al., "Connectionist Temporal Classification" (2006), section 3.1.

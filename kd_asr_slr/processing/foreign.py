@@ -34,8 +34,8 @@ class ForeignProcessor:
 
     def __init__(self, processor: Any) -> None:
         self.processor = processor
-        self.feature_extractor = getattr(processor, "feature_extractor", None)
-        self.tokenizer = getattr(processor, "tokenizer", None)
+        self.feature_extractor: Any = getattr(processor, "feature_extractor", None)
+        self.tokenizer: Any = getattr(processor, "tokenizer", None)
         if not isinstance(self.feature_extractor, FeatureExtractionMixin) or not isinstance(
             self.tokenizer, PreTrainedTokenizerBase
         ):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -103,7 +104,7 @@ HANDS: Subset = {"left_hand": HAND, "right_hand": HAND}
 UPPER_BODY = (0, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24)
 MSKA_BODY = (0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16)
 _POSE_PAIRS = ((1, 4), (2, 5), (3, 6), *((index, index + 1) for index in range(7, 33, 2)))
-_MEDIAPIPE_JOINTS = {"shoulders": (11, 12), "hips": (23, 24)}
+_MEDIAPIPE_JOINTS: dict[str, Any] = {"shoulders": (11, 12), "hips": (23, 24)}
 _COCO_PAIRS = (*((index, index + 1) for index in range(1, 17, 2)), (17, 20), (18, 21), (19, 22))
 _COCO_UPPER_BODY = (0, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12)
 _OPENPOSE_PAIRS = (
@@ -152,7 +153,7 @@ def _mesh(start: int, irises: bool = False) -> Part:
     return Part(slice(start, start + len(mirror)), "face", (face_mesh.NOSE_TIP,), mirror)
 
 
-def _mediapipe(parts: dict[str, Part], **options: object) -> Layout:
+def _mediapipe(parts: dict[str, Part], **options: Any) -> Layout:
     return Layout(parts, named_subsets=MEDIAPIPE_SUBSETS, **_MEDIAPIPE_JOINTS, **options)
 
 
@@ -173,7 +174,7 @@ def _contours_layout() -> Layout:
     return Layout(parts, (0, 1), (6, 7), subsets, channels=(3, 4), missing_points=True)
 
 
-def _ibug_layout(parts: dict[str, Part], upper: tuple[int, ...], mska: tuple[int, ...], **options: object) -> Layout:
+def _ibug_layout(parts: dict[str, Part], upper: tuple[int, ...], mska: tuple[int, ...], **options: Any) -> Layout:
     """A layout of image coordinates whose face begins with iBUG's 68 points."""
     subsets = {
         "hands": HANDS,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from sentencepiece import SentencePieceProcessor
 
@@ -59,7 +60,7 @@ class PieceTokenizer(LabelTokenizer):
         token_sequence: Sequence[str] | None = None,
         model: bytes | None = None,
         kind: str = "pieces",
-        **kwargs: object,
+        **kwargs: Any,
     ) -> None:
         if model is None:
             model = _content(model_file)
@@ -76,7 +77,7 @@ class PieceTokenizer(LabelTokenizer):
         self._places = [self._label_index.get(labels.get(index, ""), NO_LABEL) for index in range(size)]
 
     @classmethod
-    def from_texts(
+    def from_texts(  # type: ignore[override]  # pieces need to know how many
         cls,
         texts: Iterable[str],
         vocabulary_size: int,

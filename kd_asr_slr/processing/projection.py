@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from kd_asr_slr.errors import UserError
+from kd_asr_slr.outputs import given
 from kd_asr_slr.processing.standardisation import RunningCovariance, RunningStatistics
 
 # Name -> first and last column (exclusive).
@@ -133,7 +134,7 @@ class ColumnFitter:
             raise UserError("no utterance to fit the features on", "at least one in the training split")
         if self._standardised_from(self._width) == self._width:
             return None, None
-        return self._running.mean.tolist(), self._running.deviation().tolist()
+        return given(self._running.mean, "the mean").tolist(), self._running.deviation().tolist()
 
     def projections(self, kept: int | Mapping[str, int] | None) -> dict[str, dict[str, Any]]:
         """The projections, as `Projection.to_dict` gives them.
@@ -145,19 +146,20 @@ class ColumnFitter:
             UserError: if there are too few values or frames for them.
         """
         fitted = {}
-        for name, (first, last) in self._projected(self._width).items():
+        for name, (first, last) in self._projected(given(self._width, "the width")).items():
             running = self._covariances[name]
             mean, deviation = self._standardisation(first, last)
             covariance = running.covariance() / np.outer(deviation, deviation)
-            count = kept[name] if isinstance(kept, Mapping) else kept
+            count = kept[name] if isinstance(kept, Mapping) else given(kept, "a number of components")
             centre = (running.mean - mean) / deviation
             fitted[name] = fit_projection(centre, covariance, count, running.count).to_dict()
         return fitted
 
     def _standardisation(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
         """Mean and deviation by which columns first to last are standardised; 0 and 1 where they are not."""
-        mean, deviation = np.zeros(self._width), np.ones(self._width)
-        start = self._standardised_from(self._width)
-        if start < self._width:
+        width = given(self._width, "the width")
+        mean, deviation = np.zeros(width), np.ones(width)
+        start = self._standardised_from(width)
+        if start < width:
             mean[start:], deviation[start:] = self._running.mean, self._running.deviation()
         return mean[first:last], deviation[first:last]

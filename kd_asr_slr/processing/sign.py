@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from kd_asr_slr.errors import UserError, raise_all
+from kd_asr_slr.outputs import given
 from kd_asr_slr.processing import landmarks
 from kd_asr_slr.processing.base import RecogniserProcessor, UtteranceExtractor
 from kd_asr_slr.processing.layouts import LAYOUTS as POINT_LAYOUTS
@@ -109,7 +110,7 @@ class SignFeatureExtractor(UtteranceExtractor):
         return all(getattr(self, name) == getattr(other, name) for name in names)
 
     @property
-    def decisive(self) -> tuple[str, ...]:
+    def decisive(self) -> tuple[str, ...]:  # type: ignore[override]  # an attribute elsewhere
         """Names of the settings that decide the features; those that came later only where they do something."""
         later = {"pca": None, "centre": "part", "interpolate_gaps": 0, "confidence": False, "min_confidence": 0.0}
         if self.layout == "raw":
@@ -125,7 +126,7 @@ class SignFeatureExtractor(UtteranceExtractor):
         return dict((self.points_layout or landmarks.HOLISTIC).subsets[self.subset])
 
     @property
-    def needs_fitting(self) -> bool:
+    def needs_fitting(self) -> bool:  # type: ignore[override]  # an attribute elsewhere
         """Whether `fit` has yet to see the training split."""
         standardised = self.layout == "raw" or self.temporal == "keep"
         return (standardised and self.mean is None) or (self.pca is not None and not self.projections)
@@ -187,7 +188,8 @@ class SignFeatureExtractor(UtteranceExtractor):
         """The first of the columns that are standardised; they are the last ones."""
         if self.layout == "raw":
             return 0
-        return width - self.points_layout.temporal if self.temporal == "keep" else width
+        kept = self.points_layout.temporal if self.points_layout and self.temporal == "keep" else 0
+        return width - kept
 
     def _projected_columns(self, width: int) -> Columns:
         """First and last column of each projected stream, before the projection."""
@@ -262,9 +264,10 @@ class SignFeatureExtractor(UtteranceExtractor):
 
     def _standardised(self, base: np.ndarray, start: int) -> np.ndarray:
         values = base[:, start:]
-        if values.shape[1] != len(self.mean):
-            raise UserError(describe_width(values.shape[1]), f"{len(self.mean)}, as in the training split")
-        values = ((values - np.asarray(self.mean)) / np.asarray(self.deviation)).astype(np.float32)
+        mean = given(self.mean, "the mean")
+        if values.shape[1] != len(mean):
+            raise UserError(describe_width(values.shape[1]), f"{len(mean)}, as in the training split")
+        values = ((values - np.asarray(mean)) / np.asarray(self.deviation)).astype(np.float32)
         return values if start == 0 else np.concatenate([base[:, :start], values], axis=1)
 
     def _projected(self, base: np.ndarray) -> np.ndarray:

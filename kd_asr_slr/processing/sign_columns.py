@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kd_asr_slr.errors import UserError
+from kd_asr_slr.outputs import given
 from kd_asr_slr.processing import landmarks
 from kd_asr_slr.processing.projection import Columns
 from kd_asr_slr.processing.sign_settings import VELOCITIES
@@ -19,12 +20,13 @@ if TYPE_CHECKING:
 def landmark_columns(settings: SignFeatureExtractor) -> Columns:
     """First and last column (exclusive) of each stream: "pose", "hands", "face", then "temporal", all that follows."""
     values = settings.dimensions + int(settings.confidence)
+    layout = given(settings.points_layout, "the layout of the landmarks")
     widths: dict[str, int] = {}
     for name, indices in settings.points.items():
-        stream = settings.points_layout.parts[name].stream
+        stream = layout.parts[name].stream
         widths[stream] = widths.get(stream, 0) + len(indices) * values
     positions = sum(map(len, settings.points.values())) * settings.dimensions
-    kept = settings.points_layout.temporal if settings.temporal == "keep" else 0
+    kept = layout.temporal if settings.temporal == "keep" else 0
     widths["temporal"] = len(settings.points) + positions * len(VELOCITIES[settings.velocity]) + kept
     return column_ranges(widths)
 
@@ -51,7 +53,7 @@ def landmark_features(settings: SignFeatureExtractor, points: np.ndarray) -> np.
     Raises:
         UserError: if confidences are asked for and the points have none.
     """
-    layout, subset = settings.points_layout, settings.points
+    layout, subset = given(settings.points_layout, "the layout of the landmarks"), settings.points
     coordinates = points[..., : settings.dimensions]
     before = landmarks.normalise_parts(coordinates, layout, subset, settings.centre)
     after = before
@@ -71,12 +73,13 @@ def _with_confidence(
     settings: SignFeatureExtractor, parts: Mapping[str, np.ndarray], points: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Each point's confidence behind its coordinates."""
-    layout = settings.points_layout
+    layout = given(settings.points_layout, "the layout of the landmarks")
     if points.shape[-1] <= layout.dimensions:
         raise UserError(f"landmarks of {points.shape[-1]} values a point", "a confidence behind the coordinates")
     joined = {}
     for name, indices in settings.points.items():
-        confidences = points[:, layout.parts[name].points][:, list(indices), -1:]  # [T, P, 1]
+        chosen = points[:, layout.parts[name].points]  # [T, points of the part, C]
+        confidences = chosen[:, list(indices), -1:]  # [T, P, 1]
         values = parts[name].reshape(*confidences.shape[:2], -1)
         joined[name] = _flat(np.concatenate([values, confidences], axis=-1)).astype(np.float32)
     return joined

@@ -75,6 +75,7 @@ def _not_in_layout(settings: SignFeatureExtractor) -> Iterator[str]:
 
 def _bad_components(settings: SignFeatureExtractor) -> Iterator[str]:
     chosen = {WHOLE: settings.pca} if not isinstance(settings.pca, Mapping) else settings.pca
+    streams: Mapping[str, tuple[int, int | None]]
     streams = settings.base_streams if settings.points_layout else {WHOLE: (0, None)}
     known = streams if isinstance(settings.pca, Mapping) else (WHOLE,)
     for name, count in chosen.items() if settings.pca is not None else ():
@@ -84,8 +85,9 @@ def _bad_components(settings: SignFeatureExtractor) -> Iterator[str]:
         if not _is_count(count, 1):
             yield f"pca keeps {count!r} components of '{name}'; expected a number, 1 or more"
             continue
-        first, last = streams.get(name) or (0, max(stop for _, stop in streams.values()))
-        if last is not None and count > last - first:
+        ends = [stop for _, stop in streams.values() if stop is not None]
+        first, last = streams.get(name) or (0, max(ends, default=None))
+        if last is not None and isinstance(count, int) and count > last - first:
             yield f"pca keeps {count} components of '{name}', which has {last - first} values"
 
 

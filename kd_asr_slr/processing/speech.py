@@ -83,7 +83,7 @@ class SpeechFeatureExtractor(UtteranceExtractor):
         return problems
 
     @property
-    def decisive(self) -> tuple[str, ...]:
+    def decisive(self) -> tuple[str, ...]:  # type: ignore[override]  # an attribute elsewhere
         """Names of the settings that decide the features."""
         if self.kind == "waveform":
             return ("kind", "sampling_rate", "normalisation")
@@ -91,7 +91,7 @@ class SpeechFeatureExtractor(UtteranceExtractor):
         return ("kind", "sampling_rate", "normalisation", "feature_size", *framing)
 
     @property
-    def input_name(self) -> str:
+    def input_name(self) -> str:  # type: ignore[override]  # an attribute elsewhere
         """ "input_values" for waveforms, else "input_features"."""
         return "input_values" if self.kind == "waveform" else "input_features"
 
@@ -101,7 +101,7 @@ class SpeechFeatureExtractor(UtteranceExtractor):
         return round(self.hop_seconds * self.sampling_rate)
 
     @property
-    def frame_seconds(self) -> float:
+    def frame_seconds(self) -> float:  # type: ignore[override]  # an attribute elsewhere
         """Seconds between two input frames; for waveforms, between two samples."""
         return (1 if self.kind == "waveform" else self.hop_length) / self.sampling_rate
 

@@ -42,7 +42,7 @@ class RunningStatistics:
 
     def deviation(self) -> np.ndarray:
         """Population standard deviation [F]; 1 for features that never change, which are zero once centred."""
-        if self.squares is None:
+        if self.squares is None or self.mean is None:
             raise UserError("no utterance to fit the features on", "at least one in the training split")
         deviation = np.sqrt(self.squares / self.count)
         # What float32 features cannot resolve is rounding, not change.

@@ -257,8 +257,8 @@ def _readable_log_axis(axes: Axes, values: Sequence[float]) -> None:
 
 def _legend_below(axes: Axes, columns: int) -> None:
     """Below the panel: with many lines there is no free corner inside."""
-    place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13)}
-    axes.legend(fontsize=8, ncols=columns, handlelength=3, frameon=False, **place)
+    where = (0.5, -0.13)
+    axes.legend(fontsize=8, ncols=columns, handlelength=3, frameon=False, loc="upper center", bbox_to_anchor=where)
 
 
 def _say(axes: Axes, text: str) -> None:

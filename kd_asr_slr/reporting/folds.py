@@ -133,11 +133,11 @@ def _compared(lines: Sequence[FoldLine], folds: Sequence[str], metric: str, base
     others = [line for line in lines if line is not base]
     differences = [_difference(line.row, base.row, folds, metric) for line in others]
     adjusted = holm([difference.p_value for difference in differences])
-    found = {line.row.name: pair for line, *pair in zip(others, differences, adjusted, strict=True)}
-    return [
-        replace(line, difference=found[line.row.name][0], p_value=found[line.row.name][1]) if line is not base else line
-        for line in lines
-    ]
+    found = {
+        line.row.name: replace(line, difference=difference, p_value=p_value)
+        for line, difference, p_value in zip(others, differences, adjusted, strict=True)
+    }
+    return [found.get(line.row.name, line) for line in lines]
 
 
 def _difference(ours: FoldRow, theirs: FoldRow, folds: Sequence[str], metric: str) -> Estimate:
@@ -187,7 +187,8 @@ def _cells(table: FoldTable, line: FoldLine) -> list[str]:
     cells += [facts["aggregation"] or NOTHING, _number(facts["epochs"]), _number(facts["steps"])]
     cells += [_number(facts["seconds"]), str(facts["runs"])]
     for metric in METRICS:
-        cells += [percent(line.rates[metric]), NOTHING if line.spread[metric] is None else percent(line.spread[metric])]
+        spread = line.spread[metric]
+        cells += [percent(line.rates[metric]), NOTHING if spread is None else percent(spread)]
     cells.append(shown_range(line.interval))
     if table.baseline:
         cells += [NOTHING] * 3 if line.difference is None else _difference_cells(line)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from kd_asr_slr.errors import UserError
 from kd_asr_slr.files import plain, read_json, write_json
@@ -90,7 +90,7 @@ def _log_file(run: RunFolder) -> Path:
     return found or (checkpoint / "trainer_state.json" if checkpoint else candidates[1])
 
 
-def _is_finite(value: Any) -> bool:
+def _is_finite(value: Any) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 

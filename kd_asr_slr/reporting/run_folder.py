@@ -14,7 +14,7 @@ from kd_asr_slr.files import plain, read_json, write_json, write_text
 from kd_asr_slr.reporting import ownership
 from kd_asr_slr.reporting.ownership import ANOTHER_FOLDER
 from kd_asr_slr.reporting.results_schema import SCHEMA, problems_of_results, problems_of_score, score_key
-from kd_asr_slr.scoring.predictions import read_predictions, write_predictions
+from kd_asr_slr.scoring.predictions import Prediction, read_predictions, write_predictions
 
 logger = logging.getLogger(__name__)
 
@@ -295,7 +295,7 @@ class RunFolder:
         write_predictions(path, [plain(row) for row in rows])
         return path
 
-    def read_predictions(self, split: str, decoder: str = "greedy") -> list[dict[str, Any]]:
+    def read_predictions(self, split: str, decoder: str = "greedy") -> list[Prediction]:
         """Read the predictions of a split.
 
         Raises:
@@ -303,7 +303,7 @@ class RunFolder:
         """
         name = self.predictions_path(split, decoder).name
         fix = f"score split {split!r} of this run with decoder {decoder!r}"
-        return [dict(row) for row in read_predictions(self._existing(name, "the predictions of a scored split", fix))]
+        return read_predictions(self._existing(name, "the predictions of a scored split", fix))
 
     # -- inside ------------------------------------------------------------------------------------------------
 

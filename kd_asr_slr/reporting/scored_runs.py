@@ -11,12 +11,12 @@ from kd_asr_slr.errors import UserError, raise_all
 from kd_asr_slr.reporting.results_schema import RATE_TOLERANCE
 from kd_asr_slr.reporting.run_folder import RunFolder
 from kd_asr_slr.reporting.tables import aggregation_of, scores_of
-from kd_asr_slr.scoring.predictions import listed
+from kd_asr_slr.scoring.predictions import Prediction, listed
 from kd_asr_slr.scoring.protocols import PROTOCOLS, get_protocol
 from kd_asr_slr.scoring.rates import wer
 from kd_asr_slr.scoring.score import count_rows
 
-Rows = list[dict[str, Any]]
+Rows = list[Prediction]
 
 
 @dataclass(frozen=True)

@@ -165,8 +165,8 @@ def _matched(ours: ScoredRun, theirs: ScoredRun) -> MatchedPairs:
     other = {row["id"]: row["hypothesis"] for row in theirs.rows or []}
     segments = []
     for row in ours.rows or []:
-        heard = [protocol.hypothesis_tokens(text) for text in (row["hypothesis"], other[row["id"]])]
-        segments += segments_of(protocol.reference_tokens(row["reference"]), *heard, costs=protocol.costs)
+        first, second = (protocol.hypothesis_tokens(text) for text in (row["hypothesis"], other[row["id"]]))
+        segments += segments_of(protocol.reference_tokens(row["reference"]), first, second, costs=protocol.costs)
     return matched_pairs(segments)
 
 

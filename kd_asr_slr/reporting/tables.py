@@ -96,7 +96,7 @@ def markdown_table(header: Sequence[str], cells: Sequence[Sequence[str]], numeri
     lines = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in [header, *cells]]
     widths = [max(3, *(_width(line[column]) for line in lines)) for column in range(len(header))]
     rule = ["-" * (width - 1) + ":" if right else "-" * width for width, right in zip(widths, numeric, strict=True)]
-    padded = [[_pad(cell, *form) for cell, *form in zip(line, widths, numeric, strict=True)] for line in lines]
+    padded = [[_pad(*form) for form in zip(line, widths, numeric, strict=True)] for line in lines]
     return "\n".join("| " + " | ".join(line) + " |" for line in [padded[0], rule, *padded[1:]])
 
 

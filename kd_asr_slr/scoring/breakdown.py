@@ -107,7 +107,7 @@ def groupings(rows: Sequence[Row], counts: Sequence[UtteranceCounts]) -> dict[st
     return found
 
 
-def grouped_rates(counts: Sequence[UtteranceCounts], labels: Sequence[Hashable]) -> dict[Any, dict[str, Any]]:
+def grouped_rates(counts: Sequence[UtteranceCounts], labels: Sequence[str]) -> dict[str, dict[str, Any]]:
     """WER, WRA and counts of each group, in sorted order."""
     return {
         group: {"wer": wer(part), "wra": wra(part), **sums(part), "utterances": len(part)}

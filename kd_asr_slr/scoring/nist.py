@@ -71,7 +71,8 @@ def read_stm(path: str | Path) -> list[Reference]:
         >>> [(row.id, row.text) for row in read_stm("dev.stm")]  # doctest: +SKIP
         [('u1', '__ON__ MORGEN REGEN')]
     """
-    references, problems, seen = [], [], {}
+    references, problems = [], []
+    seen: dict[str, int] = {}
     for number, line in _lines(path):
         fields = line.split()
         if len(fields) < 5 or not all(map(_is_time, fields[3:5])):

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict, cast
 
 from kd_asr_slr.errors import UserError, raise_all
 from kd_asr_slr.files import write_text
@@ -56,13 +56,16 @@ def join(
     _check_ids(Counter(row["id"] for row in rows), Counter(identity for identity, _ in pairs))
     text = dict(pairs)
     return [
-        {
-            "id": row["id"],
-            "speaker": row["speaker"],
-            "reference": row["text"],
-            "hypothesis": text[row["id"]],
-            **{key: row[key] for key in keep},
-        }
+        cast(
+            Prediction,
+            {
+                "id": row["id"],
+                "speaker": row["speaker"],
+                "reference": row["text"],
+                "hypothesis": text[row["id"]],
+                **{key: row[key] for key in keep},
+            },
+        )
         for row in rows
     ]
 
@@ -158,4 +161,4 @@ def _parse(line: str, number: int, source: Path) -> Prediction:
         ) from error
     if not isinstance(row, dict):
         raise UserError(f"line {number} of '{source}' is {type(row).__name__}", expected="one JSON object a line")
-    return row
+    return cast(Prediction, row)  # its keys are checked with all other rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,14 +141,14 @@ def resampled_rates(
     return np.concatenate(parts)
 
 
-def by_group(counts: Sequence[UtteranceCounts], groups: Sequence[Hashable]) -> dict[Hashable, list[UtteranceCounts]]:
+def by_group(counts: Sequence[UtteranceCounts], groups: Sequence[str]) -> dict[str, list[UtteranceCounts]]:
     """Sort counts by a label of their utterance (speaker, signer, severity), labels in sorted order.
 
     Args:
         counts: counts of every utterance.
         groups: label of every utterance, in the same order.
     """
-    grouped: dict[Hashable, list[UtteranceCounts]] = {group: [] for group in sorted(set(groups))}
+    grouped: dict[str, list[UtteranceCounts]] = {group: [] for group in sorted(set(groups))}
     for count, group in zip(counts, groups, strict=True):
         grouped[group].append(count)
     return grouped

@@ -116,7 +116,8 @@ def joined(
     index = np.array([places[unit] for unit in units.values()])
     table = np.array([[run[identity] for identity in units] for run in runs], dtype=float)  # [runs, utterances, 2]
     summed = np.zeros((len(runs), len(places), 2))
-    np.add.at(summed, (slice(None), index), table)
+    for run, total in zip(table, summed, strict=True):
+        np.add.at(total, index, run)
     return [Outcomes(run[None, :, 0], run[:, 1], tuple(places)) for run in summed]
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import torch
-
-from kd_asr_slr.outputs import TeacherSignal
+from kd_asr_slr.outputs import TeacherSignal, given
 from kd_asr_slr.teachers.batches import batch_to
 from kd_asr_slr.teachers.pool import TeacherPool
 from kd_asr_slr.teachers.shards import EncodedTarget, StoredTarget
@@ -20,7 +18,7 @@ def write_cache(
     writer: StoreWriter,
     rank: int = 0,
     world_size: int = 1,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], object] | None = None,
 ) -> int:
     """Make this process's missing shards. Afterwards, once all processes are here, one calls `writer.finish()`.
 
@@ -60,11 +58,12 @@ def targets_of(signal: TeacherSignal) -> list[StoredTarget]:
     log_probs, weights = signal.log_probs.cpu(), signal.weight.tolist()
     decoder = signal.decoder_log_probs.cpu() if signal.decoder_log_probs is not None else None
     hidden = {layer: states.cpu() for layer, states in (signal.hidden_states or {}).items()}
+    ends = given(signal.decoder_lengths, "decoder_lengths") if decoder is not None else signal.lengths
     targets = []
     for row, frames in enumerate(signal.lengths.tolist()):
-        tensors: dict[str, torch.Tensor] = {"log_probs": log_probs[row, :frames]}  # [T, V]
+        tensors: dict[str, Any] = {"log_probs": log_probs[row, :frames]}  # [T, V]
         if decoder is not None:
-            tensors["decoder_log_probs"] = decoder[row, : int(signal.decoder_lengths[row])]  # [U+1, V]
+            tensors["decoder_log_probs"] = decoder[row, : int(ends[row])]  # [U+1, V]
         tensors |= {f"hidden_{layer}": states[row, :frames] for layer, states in hidden.items()}
         targets.append(StoredTarget(frames, weights[row], tensors))
     return targets

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -86,38 +86,39 @@ class CachedTeachers:
         contents = ["log_probs", *(["decoder_log_probs"] if with_decoder else [])]
         contents += [f"hidden_{layer}" for layer in hidden_layers]
         targets = [self.reader.read(name, contents) for name in batch["ids"]]
-        decoder_lengths = None
+        decoder_lengths, decoded = None, None
         if with_decoder:
             decoder_lengths = ((batch["labels"] >= 0).sum(-1) + 1).cpu()  # [B]
             self._check_transcripts(batch["ids"], targets, decoder_lengths)
+            decoded = self._stack(targets, decoder_lengths, "decoder_log_probs")
         lengths = torch.tensor([target.frames for target in targets])
         frames = self._stack(targets, lengths, "log_probs")
-        decoder = self._stack(targets, decoder_lengths, "decoder_log_probs") if with_decoder else None
         states = {layer: self._states(targets, lengths, f"hidden_{layer}") for layer in hidden_layers}
         signal = TeacherSignal(
-            log_probs=None if self.sparse else frames,
+            log_probs=cast(torch.Tensor, None) if self.sparse else frames,  # it is made on first reading
             lengths=lengths,
             vocabulary=self.vocabulary,
             frame_seconds=self.frame_seconds,
             weight=torch.tensor([target.weight for target in targets]),
-            decoder_log_probs=None if self.sparse else decoder,
+            decoder_log_probs=None if self.sparse else decoded,
             decoder_lengths=decoder_lengths,
             hidden_states=states or None,
             sparse=frames if self.sparse else None,
-            decoder_sparse=decoder if self.sparse else None,
+            decoder_sparse=decoded if self.sparse else None,
         )
         return signal.map(lambda tensor: tensor.to(batch["attention_mask"].device))
 
     def _stack(self, targets: list[StoredTarget], lengths: torch.Tensor, content: str) -> Any:
         """[B, T, V], or `SparseTargets` of [B, T] frames."""
         form, size = self.reader.form, len(self.tokens)
-        rows = [
+        rows: list[Any] = [
             target.tensors[content] if target.tensors else form.uniform(length, size)
             for target, length in zip(targets, lengths.tolist(), strict=True)
         ]
-        return pad_sparse(rows, form.uniform(1, size)) if form.sparse else pad_log_probs(rows)
+        empty: Any = form.uniform(1, size)
+        return pad_sparse(rows, empty) if form.sparse else pad_log_probs(rows)
 
-    def _states(self, targets: list[StoredTarget], lengths: torch.Tensor, content: str) -> torch.Tensor:
+    def _states(self, targets: Sequence[Any], lengths: torch.Tensor, content: str) -> torch.Tensor:
         if all(target.tensors for target in targets):
             return pad_states([target.tensors[content] for target in targets])  # [B, T, D]
         width = self.reader.width(content)

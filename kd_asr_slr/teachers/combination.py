@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from kd_asr_slr.errors import UserError
-from kd_asr_slr.outputs import CTCOutput, TeacherSignal
+from kd_asr_slr.outputs import CTCOutput, TeacherSignal, decoder_part
 from kd_asr_slr.teachers.aggregation import Shares
 from kd_asr_slr.teachers.batches import select_rows
 from kd_asr_slr.teachers.frozen import FrozenTeacher
@@ -57,7 +57,8 @@ class Combination:
         weights = torch.log(shares[rows]) + self._scores(output, rows)
         self.log_probs.add(output.logits, weights, rows_there, output.logit_lengths)
         if self.decoder is not None:
-            self.decoder.add(output.decoder_logits, weights, rows_there, output.decoder_lengths)
+            logits, lengths = decoder_part(output)
+            self.decoder.add(logits, weights, rows_there, lengths)
 
     def mix(self, generalist: FrozenTeacher, shares: torch.Tensor) -> None:
         """Mix in the generalist on the rows where its share [B] is not 0."""
@@ -67,7 +68,8 @@ class Combination:
         output, rows_there = self._run(generalist, rows)
         self.log_probs.mix(output.logits, shares[rows], rows_there, output.logit_lengths)
         if self.decoder is not None:
-            self.decoder.mix(output.decoder_logits, shares[rows], rows_there, output.decoder_lengths)
+            logits, lengths = decoder_part(output)
+            self.decoder.mix(logits, shares[rows], rows_there, lengths)
 
     def measure(self, teacher: FrozenTeacher, silent: torch.Tensor) -> None:
         """Lengths of the rows nobody speaks for; what `teacher` says of them is overwritten with padding later."""
@@ -103,7 +105,7 @@ class Combination:
         output = teacher(batch, output_hidden_states=bool(self.hidden_layers))
         _record(self.lengths, rows, output.logit_lengths, "frames", teacher.name, self)
         if self.decoder is not None:
-            _record(self.decoder_lengths, rows, output.decoder_lengths, "decoder positions", teacher.name, self)
+            _record(self.decoder_lengths, rows, decoder_part(output)[1], "decoder positions", teacher.name, self)
         self.heard.append(teacher.name)
         self._keep_hidden(teacher, output, rows)
         return output, None if everyone else rows.to(output.logits.device)
@@ -124,14 +126,15 @@ class Combination:
         return scores.cpu().double()
 
     def _keep_hidden(self, teacher: FrozenTeacher, output: CTCOutput, rows: torch.Tensor) -> None:
+        layers = output.hidden_states or ()
         for layer in self.hidden_layers:
-            if not 0 <= layer < len(output.hidden_states):
+            if not 0 <= layer < len(layers):
                 raise UserError(
                     f"hidden layer {layer} was asked of teacher {teacher.name}",
-                    expected=f"a layer between 0 and {len(output.hidden_states) - 1}",
+                    expected=f"a layer between 0 and {len(layers) - 1}",
                     fix="correct layer_map",
                 )
-            states = output.hidden_states[layer].float()  # [R, T, D]
+            states = layers[layer].float()  # [R, T, D]
             kept = self.hidden.get(layer)
             if kept is None:
                 kept = states.new_zeros(self.size, *states.shape[1:])  # [B, T, D]

@@ -75,12 +75,13 @@ def transcript_loss(signal: TeacherSignal, labels: torch.Tensor, blank_id: int) 
 
 
 def _add_agreement(totals: dict[str, float], pool: TeacherPool, batch: dict[str, Any], lengths: torch.Tensor) -> None:
-    mean, choices = None, []
+    choices: list[torch.Tensor] = []
+    total = torch.zeros(())
     for teacher in pool.everyone:
         log_probs = torch.log_softmax(teacher(batch).logits.float(), dim=-1)  # [B, T, V]
         choices.append(log_probs.argmax(-1))
-        mean = log_probs if mean is None else mean.add_(log_probs)
-    mean /= len(choices)
+        total = log_probs if len(choices) == 1 else total.add_(log_probs)
+    mean = total.div_(len(choices))
     valid = ~padding_mask(lengths, mean.shape[1])  # [B, T]
     totals["uniform_mean_mass"] += float(mean.logsumexp(-1).exp()[valid].sum())
     pairs = [(one, other) for k, one in enumerate(choices) for other in choices[k + 1 :]]

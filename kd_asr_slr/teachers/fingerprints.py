@@ -36,7 +36,7 @@ def fingerprint_of_folder(folder: str | Path) -> str:
     files = sorted(Path(folder).glob("*.safetensors"))
     if not files:
         raise UserError(f"no .safetensors file in {folder}", expected="a folder written by save_pretrained")
-    places = {}
+    places: dict[str, Path] = {}
     for path in files:
         with safe_open(path, framework="pt") as opened:
             places |= dict.fromkeys(opened.keys(), path)

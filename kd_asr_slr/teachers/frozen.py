@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from kd_asr_slr.errors import UserError
-from kd_asr_slr.models.forward import blank_of, frame_ratio, run_ctc
+from kd_asr_slr.models.forward import blank_of, frame_ratio, run_ctc, unwrap
 from kd_asr_slr.outputs import CTCOutput
 from kd_asr_slr.processing.tokenization import fingerprint_of, token_list
 from kd_asr_slr.teachers.fingerprints import fingerprint_of_weights
@@ -128,7 +128,7 @@ class FrozenTeacher:
         return torch.autocast(self.device.type, dtype=dtype, enabled=enabled)
 
     def _check_outputs(self) -> None:
-        outputs = self.model.config.vocab_size
+        outputs = unwrap(self.model).config.vocab_size
         if outputs != len(self.tokens):
             raise UserError(
                 f"teacher {self.name} has {outputs} outputs and its tokenizer {len(self.tokens)} tokens",

@@ -7,6 +7,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute
@@ -111,7 +112,8 @@ class Index:
     def missing(self, names: Sequence[str]) -> list[str]:
         """Those of `names` that the index does not have."""
         wanted = pa.array(names, pa.large_string())
-        absent = pa.compute.invert(pa.compute.is_in(wanted, value_set=self._ids))
+        compute: Any = pa.compute  # it makes its functions as it is imported
+        absent = compute.invert(compute.is_in(wanted, value_set=self._ids))
         return wanted.filter(absent).to_pylist()
 
     def ids(self) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -301,8 +302,7 @@ def _check(pool: TeacherPool, ids: Sequence[str], dtype: str, hidden_layers: Seq
     if not ids:
         raise UserError("there is no utterance to cache teachers for", expected="a corpus with utterances")
     if len(set(ids)) != len(ids):
-        seen: set[str] = set()
-        twice = next(name for name in ids if name in seen or seen.add(name))
+        twice = next(name for name, count in Counter(ids).items() if count > 1)
         raise UserError(f"utterance id '{twice}' occurs twice", expected="unique ids")
     if hidden_layers and not pool.speaks_alone:
         raise UserError(

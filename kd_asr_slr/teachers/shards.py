@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -62,7 +63,8 @@ def checksum(parts: Mapping[str, torch.Tensor]) -> int:
     found = 0
     for ending, tensor in parts.items():
         found = zlib.crc32(f"{ending} {tensor.dtype} {tuple(tensor.shape)}".encode(), found)
-        found = zlib.crc32(tensor.numpy(), found)
+        values: Any = tensor.numpy()
+        found = zlib.crc32(values, found)
     return found
 
 

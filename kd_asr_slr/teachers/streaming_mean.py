@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
+from kd_asr_slr.outputs import given
+
 # Numbers that are worked on at a time: for each thread of a processor what fits into its cache, more on a GPU.
 BLOCK_SIZE = {"cpu": 2**17, "cuda": 2**23}
 HELD = 2  # teachers whose logits are kept back at most
@@ -113,7 +115,7 @@ class StreamingMean:
         if self._mean is None and not self._waiting:
             raise ValueError("no teacher was added")
         self._add_waiting(last=True)
-        return self._mean
+        return given(self._mean, "the mean")
 
     def _part(
         self, logits: torch.Tensor, log_weights: torch.Tensor, rows: torch.Tensor | None, lengths: torch.Tensor | None
@@ -142,11 +144,12 @@ class StreamingMean:
     def _blend(self, parts: Sequence[_Part], shares: torch.Tensor, last: bool = False) -> None:
         """mean = shares[0] * mean + sum over p of shares[1 + p] * part p; shares is [1 + P, B]."""
         self._make_room(parts)
+        mean = given(self._mean, "the mean")
         old = (shares[0] > 0).tolist()
         together = all(part.row_of is None for part in parts) and len(set(old)) == 1
-        coefficients = shares.to(self._mean.device, torch.float32)[..., None, None]  # [1 + P, B, 1, 1]
-        for utterances, frames in self._segments(together):
-            block = self._mean[utterances, frames]  # [B', T', V]
+        coefficients = shares.to(mean.device, torch.float32)[..., None, None]  # [1 + P, B, 1, 1]
+        for utterances, frames in self._segments(mean, together):
+            block = mean[utterances, frames]  # [B', T', V]
             here = coefficients[:, utterances]
             speaking = [index for index, part in enumerate(parts) if part.speaks_for(utterances.start)]
             if speaking:
@@ -172,16 +175,16 @@ class StreamingMean:
         else:
             torch.logaddexp(block, torch.log_softmax(logits.float(), dim=-1).add_(share.log()), out=block)
 
-    def _segments(self, together: bool) -> Iterator[tuple[slice, slice]]:
+    def _segments(self, mean: torch.Tensor, together: bool) -> Iterator[tuple[slice, slice]]:
         """(utterances, frames) that are worked on at once.
 
         Everything where it is little, or on a GPU, and all teachers speak for all; else pieces of single utterances
         that stay in the cache, without padding.
         """
-        count, frames, width = self._mean.shape
-        on_cpu = self._mean.device.type == "cpu"
+        count, frames, width = mean.shape
+        on_cpu = mean.device.type == "cpu"
         size = BLOCK_SIZE["cpu"] * torch.get_num_threads() if on_cpu else BLOCK_SIZE["cuda"]
-        if together and (self._mean.numel() <= size or not on_cpu):
+        if together and (mean.numel() <= size or not on_cpu):
             yield slice(0, count), slice(0, frames)
             return
         step = max(1, size // max(width, 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -112,11 +113,12 @@ class StoreWriter:
             UserError: if shards are missing or damaged.
         """
         records = [self._whole_record(shard) for shard in range(self.manifest.shards)]
+        whole = [record for record in records if record is not None]
         missing = [shard for shard, record in enumerate(records) if record is None]
         if missing:
             raise UserError(f"the store {self.folder} lacks the shards {few(missing)}", fix=RESUME)
         self._claim()
-        index = index_bytes(records)
+        index = index_bytes(whole)
         for name in (MANIFEST, INDEX, COMPLETE):
             remove_leftovers(self.folder / name)
         write_bytes(self.folder / INDEX, index)
@@ -182,7 +184,8 @@ class TargetEncoder:
             UserError: if a target is not finite.
         """
         contents = self.contents if target.weight else []
-        parts = {content: self._parts(name, content, target.tensors[content]) for content in contents}
+        said: dict[str, Any] = target.tensors  # dense: they come from a teacher
+        parts = {content: self._parts(name, content, said[content]) for content in contents}
         return EncodedTarget(target.frames, target.weight, parts)
 
     def _parts(self, name: str, content: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -70,7 +70,7 @@ def adapt_teachers(
     held_out = resolve_speakers(data.held_out_speakers, list_speakers(corpus)) if adaptation.held_out_as_teacher else []
     speakers += [speaker for speaker in held_out if speaker not in speakers]
     names = _folder_names(speakers)
-    root = Path(training.output_dir)
+    root = Path(str(training.output_dir))
     for number, speaker in enumerate(Progress(speakers, "teachers", "speakers"), 1):
         logger.info("teacher %d of %d: %s", number, len(speakers), speaker)
         folder = root / names[speaker]

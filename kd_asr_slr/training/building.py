@@ -19,10 +19,10 @@ from kd_asr_slr.models.forward import lengths_after, run_ctc
 from kd_asr_slr.processing.collator import Collator
 from kd_asr_slr.progress import Progress
 from kd_asr_slr.training.callbacks import CurvesCallback, EpochCallback, EpochCopyCallback, LogLineCallback
-from kd_asr_slr.training.curriculum import build_sampler
+from kd_asr_slr.training.curriculum import CurriculumSampler, build_sampler
 from kd_asr_slr.training.data import evaluation_items, protocol_of, training_items, training_part
 from kd_asr_slr.training.evaluation import DevMetrics
-from kd_asr_slr.training.frame_batches import build_frame_batches
+from kd_asr_slr.training.frame_batches import FrameBatchSampler, build_frame_batches
 from kd_asr_slr.training.progress_line import ProgressLine
 from kd_asr_slr.training.settings import label_settings, loss_settings, temperature_schedule
 from kd_asr_slr.training.stages import FreezingCallback
@@ -57,6 +57,7 @@ def build_trainer(
     probe = evaluation_items(rows.select([0]), processor, data, views=views)
     projections = projections_for(settings, student, teachers, lambda: collator([probe[0]]))
     known = {"blank_id": processor.blank_id, "eos_id": getattr(processor.tokenizer, "eos_id", None)}
+    sampler: CurriculumSampler | FrameBatchSampler | None
     sampler = build_sampler(rows, teachers, teaching, processor, data, training)
     if training.batch_frames:
         lengths = [train_set.length_of(index) for index in Progress(range(len(train_set)), "measuring lengths")]
@@ -110,7 +111,7 @@ def projections_for(
         return None
     layers, batch = sorted(set(settings.layer_map.values())), probe()
     with torch.no_grad():
-        student_states = run_ctc(student.eval(), batch, output_hidden_states=True).hidden_states
+        student_states = run_ctc(student.eval(), batch, output_hidden_states=True).hidden_states or ()
         teacher_states = teachers.signal(batch, hidden_layers=tuple(layers)).hidden_states
     widths = [0] * (max(teacher_states) + 1)
     for layer, states in teacher_states.items():

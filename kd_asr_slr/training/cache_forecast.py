@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,7 +122,7 @@ def require_room(folder: str | Path, size: int) -> None:
 
 def form_losses(
     form: TargetFormat,
-    said: dict[str, torch.Tensor],
+    said: Mapping[str, Any],
     temperatures: Sequence[float],
     settings: LossSettings,
     blank_id: int,
@@ -140,7 +140,7 @@ def form_losses(
     return [_lost_at(temperature, form, said, loss) for temperature in temperatures]
 
 
-def _lost_at(temperature: float, form: TargetFormat, said: dict[str, torch.Tensor], loss: CTCDistillation) -> FormLoss:
+def _lost_at(temperature: float, form: TargetFormat, said: Mapping[str, Any], loss: CTCDistillation) -> FormLoss:
     products = torch.zeros(2, 3, dtype=torch.float64)  # of a new and a trained student: u.v, u.u, v.v
     unwritten, frames = 0.0, 0
     for number, (name, log_probs) in enumerate(said.items()):
@@ -163,13 +163,13 @@ def _gradient(
     """Of CTC-KD on one utterance with respect to its logits, [T, V], float64."""
     sparse = target.map(lambda part: part[None]) if isinstance(target, SparseTargets) else None
     lengths, leaf = torch.tensor([len(logits)]), logits[None].clone().requires_grad_()
-    dense = None if sparse is not None else target[None]
+    dense: Any = target[None] if isinstance(target, torch.Tensor) else None
     signal = TeacherSignal(dense, lengths, "", 1.0, torch.ones(1), sparse=sparse)
     value = loss(CTCOutput(logits=leaf, logit_lengths=lengths), signal, {}, temperature)
     return torch.autograd.grad(value.sum(), leaf)[0][0].double()
 
 
-def forecast(manifest: StoreManifest, size: int, dense: int, losses: Sequence[FormLoss]) -> str:
+def forecast(manifest: StoreManifest, size: int, dense: float, losses: Sequence[FormLoss]) -> str:
     """The sentence and the table about a store that is to be written.
 
     Args:

@@ -92,7 +92,7 @@ class EpochCopyCallback(TrainerCallback):
         """Save once an epoch's number is a multiple of `every`."""
         epoch = round(state.epoch or 0)
         if epoch and epoch % self.every == 0:
-            self.save(str(Path(args.output_dir) / f"epoch-{epoch:04d}"))
+            self.save(str(Path(str(args.output_dir)) / f"epoch-{epoch:04d}"))
 
 
 class CurvesCallback(TrainerCallback):
@@ -123,7 +123,7 @@ class CurvesCallback(TrainerCallback):
         """Write the log, and draw where it is time to."""
         if not state.is_world_process_zero:
             return
-        folder = Path(args.output_dir)
+        folder = Path(str(args.output_dir))
         write_history(state.log_history, folder)
         began = time.monotonic()
         if began < self._due:

@@ -137,7 +137,7 @@ def build_sampler(
             fix="distil (recipes/distill.py), or set --curriculum none",
         )
     wers = wers_of(rows, teachers, teaching.baseline_run if teaching else None)
-    found = [None]
+    found: list[list[float]] = [[]]
     if PartialState().is_main_process:
         entropies = entropies_of(rows, teachers, processor, data, training)
         found = [difficulty_of([wers[speaker] for speaker in rows["speaker"]], entropies)]

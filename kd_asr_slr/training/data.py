@@ -74,7 +74,7 @@ def load_data(data: DataArguments, splits: Sequence[str] | None = None) -> Datas
     for split in splits or (data.train_split, data.dev_split, data.test_split):
         training_part(corpus, data, split)
     if data.media_check != "none":
-        check_media(corpus, level=data.media_check)
+        check_media(corpus, level="full" if data.media_check == "full" else "headers")
     return corpus
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -95,7 +95,7 @@ def attention_decoding(processor: Any, score: ScoreArguments, model: PreTrainedM
     need_decoder(model)
     longest = longest_target(score, model)
 
-    def decode(model: PreTrainedModel, batch: dict[str, Any], output: CTCOutput) -> list[str]:
+    def decode(model: Any, batch: dict[str, Any], output: CTCOutput) -> list[str]:
         ids = model.generate(batch["input_values"], attention_mask=batch["attention_mask"], max_new_tokens=longest)
         return [processor.decode_labels(row) for row in ids.tolist()]
 
@@ -285,8 +285,9 @@ def score_split(
 
 def prediction_of(row: Mapping[str, Any], hypothesis: str) -> Prediction:
     """A row of `predictions-<split>.jsonl`, with what the corpus knows of the utterance (`CARRIED`)."""
+    said = {"id": row["id"], "speaker": row["speaker"], "reference": row["text"], "hypothesis": hypothesis}
     known = {name: row[name] for name in CARRIED if row.get(name) is not None}
-    return Prediction(id=row["id"], speaker=row["speaker"], reference=row["text"], hypothesis=hypothesis, **known)
+    return cast(Prediction, {**said, **known})
 
 
 def with_seen(predictions: Sequence[Prediction], training_texts: Iterable[str]) -> list[Prediction]:

@@ -77,7 +77,7 @@ def words_of(score: ScoreArguments, processor: Any, data: DataArguments, trainin
         blank = processor.tokens[processor.blank_id]
         texts = [token for token in processor.tokens if token != blank and token not in SPECIAL_TOKENS]
     else:
-        texts = training_texts
+        texts = list(training_texts)
     words = sorted({" ".join(text.split()) for text in texts} - {""})
     if not words:
         raise UserError("there is no entry to choose from in closed decoding", fix="set --word_list FILE")
@@ -104,7 +104,7 @@ def closed_decoding(processor: Any, score: ScoreArguments, model: PreTrainedMode
     sequences = _encoded(words, processor, longest)
     entries = LabelSequences(sequences, processor.blank_id, len(processor.tokens))
 
-    def decode(model: PreTrainedModel, batch: dict[str, Any], output: CTCOutput) -> list[str]:
+    def decode(model: Any, batch: dict[str, Any], output: CTCOutput) -> list[str]:
         texts = []
         for log_probs, frames in _utterances(model, batch, output, decoder=score.closed_by != "ctc"):
             found = entries.log_probs(log_probs) if score.closed_by != "attention" and len(log_probs) else None
@@ -134,7 +134,7 @@ def joint_decoding(processor: Any, score: ScoreArguments, model: PreTrainedModel
     special = [index for index, token in enumerate(processor.tokens) if token in SPECIAL_TOKENS]
     special = [index for index in special if index != processor.blank_id]
 
-    def decode(model: PreTrainedModel, batch: dict[str, Any], output: CTCOutput) -> list[str]:
+    def decode(model: Any, batch: dict[str, Any], output: CTCOutput) -> list[str]:
         texts = []
         for log_probs, frames in _utterances(model, batch, output, decoder=True):
             if not len(log_probs):
@@ -162,7 +162,7 @@ def _ctc_beam(log_probs: NDArray[np.floating], processor: Any, special: list[int
     return prefix_beam_search(open_, processor.blank_id, width, TOKEN_MIN_LOGP)
 
 
-def _decoder_beam(model: PreTrainedModel, frames: torch.Tensor, longest: int, width: int) -> set[tuple[int, ...]]:
+def _decoder_beam(model: Any, frames: Any, longest: int, width: int) -> set[tuple[int, ...]]:
     """Label sequences of the decoder's beam, for the frames [T, D] of one utterance."""
     config = model.config
     lengths = torch.tensor([len(frames)], device=frames.device)
@@ -190,7 +190,7 @@ def _encoded(words: Sequence[str], processor: Any, longest: int | None) -> list[
 
 
 def _utterances(
-    model: PreTrainedModel, batch: dict[str, Any], output: CTCOutput, decoder: bool
+    model: Any, batch: dict[str, Any], output: CTCOutput, decoder: bool
 ) -> Iterator[tuple[NDArray[np.floating], torch.Tensor | None]]:
     """For each utterance its CTC log-probabilities [T, V] and, for the decoder, the encoder's frames [T, D]."""
     log_probs = output.logits.float().log_softmax(-1).cpu().numpy()  # [B, T, V]

@@ -45,14 +45,14 @@ def matching_of(
         return None
     problems, known = [], []
     for teacher in teachers:
-        texts = texts_of(teacher, corpus, data)
-        if texts is None:
+        words = texts_of(teacher, corpus, data)
+        if words is None:
             problems.append(
                 f"nothing says which words teacher {teacher.name} was trained on; expected training_data.json in its "
                 "folder with the same normaliser, or a teacher bound to its speaker (--teachers SPEAKER=FOLDER): train "
                 "it again, or set --teacher_matching all"
             )
-        known.append(texts or frozenset())
+        known.append(words or frozenset())
     if UNTRANSCRIBED in corpus and len(corpus[UNTRANSCRIBED]):
         problems.append(
             f"teacher_matching {settings.matching} compares words and {len(corpus[UNTRANSCRIBED])} untranscribed "
@@ -60,7 +60,7 @@ def matching_of(
         )
     raise_all(problems, "the teachers")
     rows = training_rows(corpus, data)
-    texts = {}
+    texts: dict[str, str] = {}
     for part in (rows, training_part(corpus, data, data.dev_split)):
         texts |= dict(zip(part["id"], part["text"], strict=True))
     return Matching(settings.matching, settings.min_teachers, texts, known, list(rows["id"]))

@@ -27,7 +27,7 @@ def media_files(config: Mapping[str, Any]) -> dict[str, str]:
     except UserError as error:
         logger.warning("no recordings or features in the report: %s", error)
         return {}
-    found = {}
+    found: dict[str, str] = {}
     for part in corpus.values():
         kind = "audio" if "audio" in part.column_names else "features"
         found |= dict(zip(part["id"], part[kind], strict=True))

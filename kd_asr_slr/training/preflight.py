@@ -10,6 +10,7 @@ from datasets import DatasetDict
 
 from kd_asr_slr.arguments import DataArguments, TeacherArguments
 from kd_asr_slr.errors import UserError, raise_all
+from kd_asr_slr.outputs import given
 from kd_asr_slr.processing.augmentation import check_for_cache
 from kd_asr_slr.processing.dataset import RecogniserDataset
 from kd_asr_slr.processing.feasibility import ctc_frames_needed
@@ -98,7 +99,7 @@ def label_problems(items: RecogniserDataset, trainer: DistillationTrainer, liste
 
 def teacher_problems(trainer: DistillationTrainer, processor: Any, teaching: TeacherArguments) -> list[str]:
     """What keeps these teachers from teaching this student."""
-    teachers = trainer.teachers
+    teachers: Any = trainer.teachers
     problems = []
     difference = vocabulary_difference(
         teachers.tokens, teachers.blank_id, processor.tokens, processor.blank_id, "the teachers' list", "the student's"
@@ -122,7 +123,7 @@ def teacher_problems(trainer: DistillationTrainer, processor: Any, teaching: Tea
 
 def frame_rates_differ(trainer: DistillationTrainer) -> bool:
     """Whether teachers and student have frames of different length."""
-    return abs(trainer.teachers.frame_seconds / trainer.frame_seconds - 1) > FRAME_RATE_TOLERANCE
+    return abs(given(trainer.teachers, "teachers").frame_seconds / trainer.frame_seconds - 1) > FRAME_RATE_TOLERANCE
 
 
 def missing_needs(trainer: DistillationTrainer) -> list[str]:
@@ -154,7 +155,8 @@ def _cache_problems(trainer: DistillationTrainer) -> list[str]:
         check_for_cache(augmentation_of(trainer.args))
     except UserError as error:
         problems.append(str(error))
-    absent = trainer.teachers.reader.missing(list(trainer.train_dataset.rows["id"]))
+    teachers: Any = trainer.teachers
+    absent = teachers.reader.missing(list(trainer.train_dataset.rows["id"]))
     if absent:
         problems.append(f"{len(absent)} training utterances are not in the cached targets, e.g. '{absent[0]}'")
     return problems

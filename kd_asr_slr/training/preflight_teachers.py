@@ -85,7 +85,7 @@ def check_combined_target(
     Raises:
         UserError: if the combined target is blank nearly everywhere, or worse than the baseline on the same utterances.
     """
-    teachers = trainer.teachers
+    teachers: Any = trainer.teachers
     cached = isinstance(teachers, CachedTeachers)
     split = data.train_split if cached else data.dev_split
     listener = listener_for(trainer, processor, teaching)
@@ -144,7 +144,7 @@ def worse_target(teaching: TeacherArguments, predictions: Sequence[Prediction], 
     ]
 
 
-def _baseline_predictions(baseline: str, ids: Sequence[str]) -> list[dict[str, Any]] | None:
+def _baseline_predictions(baseline: str, ids: Sequence[str]) -> list[Prediction] | None:
     """The baseline's greedy dev predictions of some utterances, in their order; None where it has not all of them."""
     folder = RunFolder(baseline)
     known = (folder.path / "resolved_config.yaml").is_file()
@@ -160,7 +160,7 @@ def dev_items(
 ) -> RecogniserDataset:
     """The dev split with the teachers' views of it, restricted to utterances that may be asked about."""
     rows = trainer.eval_dataset.rows
-    pool = trainer.teachers
+    pool: Any = trainer.teachers
     if pool.settings.unknown_speaker == "error":
         unknown = set(pool.unknown_speakers(rows["speaker"]) if pool.settings.name == "route" else [])
         short = set(pool.matching.short(rows["id"]) if pool.matching is not None else [])

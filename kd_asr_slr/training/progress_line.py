@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from kd_asr_slr.progress import Progress
@@ -34,7 +33,7 @@ class ProgressLine(TrainerCallback):
         args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,
-        train_dataloader: DataLoader | None = None,
+        train_dataloader: Any = None,
         **kwargs: Any,
     ) -> None:
         """Open the line, where the run stands."""
@@ -63,7 +62,7 @@ class ProgressLine(TrainerCallback):
         args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,
-        eval_dataloader: DataLoader | None = None,
+        eval_dataloader: Any = None,
         **kwargs: Any,
     ) -> None:
         """Move on by a batch of dev."""

@@ -108,7 +108,7 @@ def open_run(training: DistillationArguments, recipe: str, config: dict[str, Any
             to be published and the hub refuses.
     """
     announce(training)
-    folder = Path(training.output_dir)
+    folder = Path(str(training.output_dir))
     destination = destination_of(training)
     training.push_to_hub = False  # transformers' trainer would publish every checkpoint, with the predictions
     absent = [path for path in (folder, *folder.parents) if not path.exists()]

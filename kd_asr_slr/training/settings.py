@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from typing import Any
 
 from kd_asr_slr.arguments import DistillationArguments, TeacherArguments
 from kd_asr_slr.command_line import as_dict
@@ -52,10 +53,10 @@ def loss_settings(training: DistillationArguments) -> LossSettings:
 
 def label_settings(settings: LossSettings) -> LossSettings:
     """The label losses of a run alone, at weight 1; CTC where the run has none."""
-    labels = {"beta": 1.0, "hard_losses": settings.hard_losses or ("ctc",)}
+    labels: dict[str, Any] = {"beta": 1.0, "hard_losses": settings.hard_losses or ("ctc",)}
     own = {loss.weight_option for loss in LOSSES.values() if loss.weight_option is not None}
     others = {"alpha", "gamma", "ctc_label_smoothing", *own}
-    return dataclasses.replace(settings, **labels, **dict.fromkeys(others, 0.0))
+    return dataclasses.replace(settings, **labels | dict.fromkeys(others, 0.0))
 
 
 def temperature_schedule(training: DistillationArguments) -> TemperatureSchedule:

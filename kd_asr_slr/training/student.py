@@ -69,7 +69,7 @@ def build_tokenizer(model: ModelArguments, data: DataArguments, corpus: DatasetD
     elif Path(model.vocabulary).is_dir():
         return own_tokenizer(load_processor(model.vocabulary).tokenizer, model.vocabulary)
     elif Path(model.vocabulary).suffix in MODEL_SUFFIXES and Path(model.vocabulary).is_file():
-        return _given_pieces(model, specials)
+        return _given_pieces(model, model.vocabulary, specials)
     elif Path(model.vocabulary).is_file():
         texts = read_word_list(Path(model.vocabulary), data.normaliser)
     else:
@@ -84,13 +84,13 @@ def build_tokenizer(model: ModelArguments, data: DataArguments, corpus: DatasetD
     return LabelTokenizer.from_texts(texts, kind=model.tokenizer_kind, decoder_specials=specials)
 
 
-def _given_pieces(model: ModelArguments, specials: bool) -> PieceTokenizer:
+def _given_pieces(model: ModelArguments, path: str, specials: bool) -> PieceTokenizer:
     """The pieces of a SentencePiece model; what the arguments say besides must not contradict it."""
     if model.tokenizer_kind == "characters":
         raise UserError(
             f"tokenizer_kind is characters and {model.vocabulary} holds pieces", fix="leave one of them out"
         )
-    tokenizer = PieceTokenizer.from_file(model.vocabulary, specials)
+    tokenizer = PieceTokenizer.from_file(path, specials)
     size = len(tokenizer.tokens)
     if model.vocabulary_size not in (None, size):
         raise UserError(

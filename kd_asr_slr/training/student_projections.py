@@ -14,9 +14,9 @@ import safetensors.torch
 import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
-from transformers.utils import ModelOutput
 
 from kd_asr_slr.losses.hidden import HiddenProjections
+from kd_asr_slr.outputs import CTCOutput
 
 NAME = "distillation_projections"
 FILE = f"{NAME}.safetensors"
@@ -49,7 +49,7 @@ def load(student: nn.Module, checkpoint: str | Path) -> None:
         student.load_state_dict(safetensors.torch.load_file(file), strict=False)
 
 
-def project_hidden_states(model: nn.Module, inputs: Any, output: ModelOutput) -> ModelOutput:
+def project_hidden_states(model: nn.Module, inputs: Any, output: CTCOutput) -> CTCOutput:
     """Forward hook of a student in training: its mapped hidden states at the teachers' width."""
     if not model.training or output.hidden_states is None:
         return output

@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from transformers import PreTrainedModel
 
 from kd_asr_slr.arguments import TeacherArguments
 from kd_asr_slr.decoding.greedy import collapse
 from kd_asr_slr.models.forward import run_ctc
-from kd_asr_slr.outputs import CTCOutput, TeacherSignal
+from kd_asr_slr.outputs import CTCOutput, TeacherSignal, given
 from kd_asr_slr.reporting.tables import markdown_table
 from kd_asr_slr.scoring.predictions import Prediction
 from kd_asr_slr.teachers.batches import batch_to
@@ -68,11 +69,14 @@ def listener_for(trainer: DistillationTrainer, processor: Any, teaching: Teacher
     """
     if getattr(trainer.model.config, "_name_or_path", ""):
         return Listener("student", lambda batch: _hear_student(trainer.model, batch), trainer.frame_seconds)
-    baseline = teaching.baseline_run if teaching is not None else None
+    if teaching is None:
+        return None
+    baseline = teaching.baseline_run
     if not baseline or not (Path(baseline) / "config.json").is_file():
         return None
     network = load_teacher(baseline, [], teaching, processor).to(trainer.model.device)
-    if network.tokens != list(trainer.teachers.tokens) or network.blank_id != trainer.teachers.blank_id:
+    teachers = given(trainer.teachers, "teachers")
+    if network.tokens != list(teachers.tokens) or network.blank_id != teachers.blank_id:
         logger.info("the baseline has other labels than the teachers: their spikes are not compared")
         return None
     views = {network.features: network.processor} if network.needs_view else {}
@@ -81,7 +85,7 @@ def listener_for(trainer: DistillationTrainer, processor: Any, teaching: Teacher
     )
 
 
-def _hear_student(model: torch.nn.Module, batch: dict[str, Any]) -> CTCOutput:
+def _hear_student(model: PreTrainedModel, batch: dict[str, Any]) -> CTCOutput:
     training = model.training
     try:
         return run_ctc(model.eval(), batch_to(batch, model.device))
@@ -114,12 +118,11 @@ def measure_target(
         second of `spikes_of` is later), with live teachers what `teachers.diagnosis.diagnose` gives; and the
         predictions that were scored.
     """
-    live = isinstance(teachers, TeacherPool)
     frames, blanks, loss, labels = 0, 0, 0.0, 0
     predictions: list[Prediction] = []
     offsets: list[float] = []
     for batch in heard:
-        signal = teachers.signal(batch_to(batch, teachers.device) if live else batch)
+        signal = teachers.signal(batch_to(batch, teachers.device) if isinstance(teachers, TeacherPool) else batch)
         room = max(ALIGNED_UTTERANCES - len(predictions), 0)
         offsets += _offsets(teachers, batch, signal, listener, room)
         summed, counted = transcript_loss(signal, batch["labels"], processor.blank_id)
@@ -129,7 +132,7 @@ def measure_target(
             frames, blanks = frames + length, blanks + int((best == processor.blank_id).sum())
             text = processor.decode_labels(collapse(best, processor.blank_id))
             predictions.append(prediction_of(rows[len(predictions)], text))
-    numbers: dict[str, Any] = diagnose(teachers, heard) if live else {}
+    numbers: dict[str, Any] = diagnose(teachers, heard) if isinstance(teachers, TeacherPool) else {}
     numbers |= {"utterances": len(predictions), "frames": frames, "blank_ratio": blanks / max(frames, 1)}
     numbers |= rates(predictions, protocol)
     if labels:

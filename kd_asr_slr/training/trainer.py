@@ -17,14 +17,17 @@ import safetensors.torch
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
-from transformers import Trainer
+from transformers import PreTrainedModel, Trainer
 
+from kd_asr_slr.arguments import DistillationArguments
 from kd_asr_slr.errors import UserError
 from kd_asr_slr.losses.hidden import HiddenProjections
 from kd_asr_slr.losses.schedules import TemperatureSchedule
 from kd_asr_slr.losses.table import WeightedLoss
 from kd_asr_slr.models.forward import run_ctc
-from kd_asr_slr.outputs import CTCOutput, TeacherSignal
+from kd_asr_slr.outputs import CTCOutput, TeacherSignal, given
+from kd_asr_slr.processing.collator import Collator
+from kd_asr_slr.processing.dataset import RecogniserDataset
 from kd_asr_slr.teachers.batches import signal_to
 from kd_asr_slr.teachers.cached import CachedTeachers
 from kd_asr_slr.teachers.interface import Teachers
@@ -64,6 +67,13 @@ class DistillationTrainer(Trainer):
         ...     teachers=pool, temperature=TemperatureSchedule(2.0), frame_seconds=0.04, train_dataset=data)
         >>> trainer.train()
     """
+
+    # What it is given, more narrowly than transformers has it.
+    model: PreTrainedModel
+    args: DistillationArguments
+    train_dataset: RecogniserDataset
+    eval_dataset: RecogniserDataset
+    data_collator: Collator  # for the moment of making a loader, one that reads targets too
 
     def __init__(
         self,
@@ -151,7 +161,7 @@ class DistillationTrainer(Trainer):
         if signal is not None:
             return signal_to(signal, self.args.device)
         with torch.no_grad():
-            return self.teachers.signal(batch, **self._asked())
+            return given(self.teachers, "teachers").signal(batch, **self._asked())
 
     @property
     def _asks_teachers(self) -> bool:
@@ -165,9 +175,10 @@ class DistillationTrainer(Trainer):
 
     def get_train_dataloader(self) -> DataLoader:
         """Batches of the training data, by number or by frames; with cached teachers, their targets too."""
-        plain = self.data_collator  # what dev is collated by
+        plain: Any = self.data_collator  # what dev is collated by
         if self._asks_teachers and isinstance(self.teachers, CachedTeachers):
-            self.data_collator = TargetReadingCollator(plain, partial(self.teachers.signal, **self._asked()))
+            collator: Any = TargetReadingCollator(plain, partial(self.teachers.signal, **self._asked()))
+            self.data_collator = collator
         try:
             if not isinstance(self.sampler, FrameBatchSampler):
                 return super().get_train_dataloader()
@@ -176,7 +187,7 @@ class DistillationTrainer(Trainer):
         finally:
             self.data_collator = plain
 
-    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int] | None:
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Any:
         return super()._get_train_sampler(train_dataset) if self.sampler is None else self.sampler
 
     def create_scheduler(
@@ -185,7 +196,8 @@ class DistillationTrainer(Trainer):
         """The learning rates of the declared stages, where there are any; else what transformers makes."""
         stages = self.args.declared_stages
         if stages and self.lr_scheduler is None:
-            self.lr_scheduler = staged_scheduler(optimizer or self.optimizer, stages, num_training_steps)
+            used = given(optimizer or self.optimizer, "the optimizer")
+            self.lr_scheduler = staged_scheduler(used, stages, num_training_steps)
             self._created_lr_scheduler = True
         return super().create_scheduler(num_training_steps, optimizer)
 
@@ -260,11 +272,11 @@ class DistillationTrainer(Trainer):
         return loss, best_labels(output), inputs["labels"]
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
-        folder = Path(output_dir if output_dir is not None else self.args.output_dir)
+        folder = Path(str(output_dir if output_dir is not None else self.args.output_dir))
         state = self.accelerator.unwrap_model(self.model).state_dict() if state_dict is None else state_dict
         projections = student_projections.of_projections(state)
         super()._save(str(folder), {name: value for name, value in state.items() if name not in projections})
-        if projections and self.args.should_save and folder != Path(self.args.output_dir):
+        if projections and self.args.should_save and folder != Path(str(self.args.output_dir)):
             safetensors.torch.save_file(projections, folder / student_projections.FILE)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from transformers import PreTrainedModel
@@ -18,7 +18,7 @@ from kd_asr_slr.decoding.grid import GridDecoder
 from kd_asr_slr.decoding.pool import Weights
 from kd_asr_slr.errors import UserError, raise_all
 from kd_asr_slr.files import read_json, sha256_of_file, write_json
-from kd_asr_slr.outputs import CTCOutput
+from kd_asr_slr.outputs import CTCOutput, given
 from kd_asr_slr.processing.collator import Collator
 from kd_asr_slr.processing.dataset import RecogniserDataset
 from kd_asr_slr.scoring.alignment import UtteranceCounts
@@ -107,11 +107,11 @@ def settle(score: ScoreArguments, folder: Path, data: DataArguments) -> tuple[Sc
         return _filled(score, {}), _sentence(_filled(score, {}), "not tuned (--tune)")
     if score.lm == NO_LM or (score.lm and sha256_of_file(Path(score.lm)) != tuned["lm_sha256"]):
         return _filled(score, {}), _sentence(_filled(score, {}), f"{FILE} was tuned for {tuned['lm']} and is not used")
-    given = [name for name in DEFAULTS if getattr(score, name) is not None]
+    asked = [name for name in DEFAULTS if getattr(score, name) is not None]
     filled = _filled(score, tuned)
     _check_language_model(filled, tuned)
     origin = f"tuned on {tuned['split']} ({FILE})"
-    return filled, _sentence(filled, origin + (f", but {' and '.join(given)} as given" if given else ""))
+    return filled, _sentence(filled, origin + (f", but {' and '.join(asked)} as given" if asked else ""))
 
 
 def tune(
@@ -138,11 +138,12 @@ def tune(
     kept: list[np.ndarray] = []
     empty = predict(model, items, Collator(processor.input_name), keeping(kept), score.batch_size, "network")
     texts = decoder.decode(kept, grid)
-    rows = [[{**row, "hypothesis": text} for row, text in zip(empty, point, strict=True)] for point in texts]
-    protocol = get_protocol(score.protocol)
-    counts = {
-        weights: _summed(count_rows(point, protocol, score.split)) for weights, point in zip(grid, rows, strict=True)
-    }
+    rows = [
+        [cast(Prediction, {**row, "hypothesis": text}) for row, text in zip(empty, point, strict=True)]
+        for point in texts
+    ]
+    split, protocol = given(score.split, "split"), get_protocol(given(score.protocol, "protocol"))
+    counts = {weights: _summed(count_rows(point, protocol, split)) for weights, point in zip(grid, rows, strict=True)}
     best = min(grid, key=lambda point: (counts[point].errors, point.lm_weight, abs(point.word_score), point.word_score))
     return Tuned(best, rows[grid.index(best)], counts)
 
@@ -194,7 +195,7 @@ def write_decoding(folder: Path, score: ScoreArguments, tuned: Tuned) -> Path:
         "protocol": score.protocol,
         "utterances": len(tuned.predictions),
         "lm": score.lm,
-        "lm_sha256": sha256_of_file(Path(score.lm)),
+        "lm_sha256": sha256_of_file(Path(given(score.lm, "lm"))),
         "beam_width": score.beam_width,
         **tuned.best._asdict(),
         "wer": wer([tuned.counts[tuned.best]]),
@@ -246,7 +247,7 @@ def _check_split(split: str, data: DataArguments) -> None:
 
 
 def _check_language_model(score: ScoreArguments, tuned: dict[str, Any]) -> None:
-    found = sha256_of_file(Path(score.lm))
+    found = sha256_of_file(Path(given(score.lm, "lm")))
     if found != tuned["lm_sha256"]:
         state = "does not exist" if found is None else "has changed since"
         raise UserError(
@@ -259,7 +260,8 @@ def _filled(score: ScoreArguments, tuned: dict[str, Any]) -> ScoreArguments:
     values = {name: default if tuned.get(name) is None else tuned[name] for name, default in DEFAULTS.items()}
     gaps = {name: value for name, value in values.items() if getattr(score, name) is None}
     lm = None if score.lm == NO_LM else score.lm or tuned.get("lm")
-    return dataclasses.replace(score, lm=lm, **gaps)
+    changes: dict[str, Any] = {"lm": lm, **gaps}
+    return dataclasses.replace(score, **changes)
 
 
 def _sentence(score: ScoreArguments, origin: str) -> str:

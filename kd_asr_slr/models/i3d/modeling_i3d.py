@@ -50,7 +50,7 @@ class LandmarkI3DForCTC(CtcRecogniser):
         """[B, T, F]: [B, T, D]."""
         streams = []
         for hidden, blocks in zip(self.encoders(features), self.blocks.values(), strict=True):
-            for block in blocks:
+            for block in blocks.children():
                 hidden = block(hidden, lengths)  # [B, T, W]
             streams.append(hidden)
         return self.fusion(self.attention(streams))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch.nn.functional import pad
@@ -39,7 +40,8 @@ def sequence_log_probs(
 
 
 def _in_one_batch(decoder: AttentionDecoder, frames: torch.Tensor, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
-    count, config = len(sequences), decoder.config
+    count = len(sequences)
+    config: Any = decoder.config  # whose special tokens may be lists, or None, in other models
     lengths = torch.tensor([len(labels) for labels in sequences], device=frames.device)  # [W]
     longest = int(lengths.max())
     rows = [[*labels, *[config.pad_token_id] * (longest - len(labels))] for labels in sequences]

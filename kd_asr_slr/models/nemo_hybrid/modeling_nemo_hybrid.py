@@ -121,7 +121,7 @@ class NemoHybridForASR(PreTrainedModel):
         if self.masks is not None and self.training:
             features = self.masks(input_spec=features, length=lengths)
         layers: list[torch.Tensor] = []
-        tapped = self.encoder.layers if keep_layers else []
+        tapped = list(self.encoder.get_submodule("layers").children()) if keep_layers else []
         hooks = [layer.register_forward_hook(lambda _module, _inputs, out: layers.append(out)) for layer in tapped]
         try:
             frames, lengths = self.encoder(audio_signal=features.to(self.ctc_head.weight.dtype), length=lengths)
@@ -174,7 +174,7 @@ class NemoHybridForASR(PreTrainedModel):
             logits=logits,
             logit_lengths=lengths,
             hidden_states=layers if output_hidden_states else None,
-            auxiliary_logits=self.intermediate_head(layers[middle - 1]) if middle else None,
+            auxiliary_logits=self.intermediate_head(layers[middle - 1]) if layers and middle else None,
             decoder_logits=decoder_logits,
             decoder_lengths=decoder_lengths,
         )
@@ -243,7 +243,7 @@ class NemoHybridForASR(PreTrainedModel):
         room = self.config.max_target_positions - 1
         if max_new_tokens is not None and not 1 <= max_new_tokens <= room:
             raise UserError(f"max_new_tokens is {max_new_tokens}", expected=f"a number from 1 to {room}")
-        return self.decoder.generate(
+        return self.decoder.generate(  # type: ignore[misc]  # transformers' protocol wants more than it uses
             encoder_outputs=BaseModelOutput(last_hidden_state=frames),
             attention_mask=_mask_of(lengths, frames),
             max_new_tokens=max_new_tokens or max(1, min(frames.shape[1], room)),

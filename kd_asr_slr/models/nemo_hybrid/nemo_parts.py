@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import nn
@@ -127,7 +128,7 @@ def constant_buffers(preprocessor: nn.Module, encoder: nn.Module) -> list[str]:
     return names + [f"encoder.{name}" for name, _ in encoder.named_buffers() if name.startswith("pos_enc.")]
 
 
-def reset_module(module: nn.Module, config: NemoHybridConfig) -> bool:
+def reset_module(module: Any, config: NemoHybridConfig) -> bool:
     """Give a module its initial values where loading has left uninitialised memory; loaded tensors stay as they are.
 
     Args:
@@ -143,7 +144,7 @@ def reset_module(module: nn.Module, config: NemoHybridConfig) -> bool:
     elif kind in ("RelPositionalEncoding", "PositionalEncoding"):
         _rebuild_positions(module, config.max_source_positions)
     elif kind == "FilterbankFeatures":
-        fresh = build_preprocessor(config).featurizer
+        fresh: Any = build_preprocessor(config).featurizer
         init.copy_(module.fb, fresh.fb)
         init.copy_(module.window, fresh.window)
     elif isinstance(getattr(module, "pos_bias_u", None), nn.Parameter):
@@ -154,7 +155,7 @@ def reset_module(module: nn.Module, config: NemoHybridConfig) -> bool:
     return True
 
 
-def _rebuild_positions(encoding: nn.Module, length: int) -> None:
+def _rebuild_positions(encoding: Any, length: int) -> None:
     """Compute the positional encoding anew: it is saved nowhere, and loading leaves memory of the right shape only."""
     device, dtype = encoding.pe.device, encoding.pe.dtype
     if device.type == "meta":

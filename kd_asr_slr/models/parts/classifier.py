@@ -31,11 +31,11 @@ class NormalisedLinear(nn.Linear):
         return self.scale * F.linear(hidden, F.normalize(self.weight, dim=-1))
 
 
-def build_classifier(width: int, classes: int, normalised: bool, scale: float) -> nn.Linear:
+def build_classifier(width: int, classes: int, normalised: bool, scale: float) -> nn.Module:
     """A linear classifier, with normalised classes or as usual."""
     return NormalisedLinear(width, classes, scale) if normalised else nn.Linear(width, classes)
 
 
-def build_intermediate(width: int, classifier: nn.Module) -> nn.Sequential:
+def build_intermediate(width: int, classifier: nn.Module) -> nn.Module:
     """A classifier on a layer within the encoder: LayerNorm, since no later layer has brought its output to scale."""
     return nn.Sequential(nn.LayerNorm(width), classifier)

@@ -69,7 +69,7 @@ class RecogniserConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         raise_all(self.problems(), f"the configuration of the {self.model_type}")
         if self.front is not None:
-            self.stride = math.prod(step.pool for step in read_front(self.front))
+            self.stride = _stride_of(self.front)
         elif self.conv_layers is None:
             self.conv_layers = self.halvings
         super().__post_init__(**kwargs)
@@ -94,7 +94,8 @@ class RecogniserConfig(PreTrainedConfig):
         """The temporal convolutions."""
         if self.front is not None:
             return read_front(self.front)
-        strides = [2] * self.halvings + [1] * (self.conv_layers - self.halvings)
+        layers = self.halvings if self.conv_layers is None else self.conv_layers
+        strides = [2] * self.halvings + [1] * (layers - self.halvings)
         return [FrontStep(self.conv_kernel, stride) for stride in strides]
 
     def problems(self) -> list[str]:
@@ -103,7 +104,7 @@ class RecogniserConfig(PreTrainedConfig):
         found = [f"{name} is {getattr(self, name)}; expected 1 or more" for name in names if getattr(self, name) < 1]
         if not 0 <= self.dropout < 1:
             found.append(f"dropout is {self.dropout}; expected 0 or more and less than 1")
-        found += self._stride_problems() if self.front is None else self._front_problems()
+        found += self._stride_problems() if self.front is None else self._front_problems(self.front)
         found += self._classifier_problems()
         if not 0 <= self.pad_token_id < max(self.vocab_size, 1):
             found.append(f"pad_token_id (the blank) is {self.pad_token_id}; expected 0 to {self.vocab_size - 1}")
@@ -119,16 +120,16 @@ class RecogniserConfig(PreTrainedConfig):
             found.append(f"conv_layers is {self.conv_layers}; stride {self.stride} takes {self.halvings} or more")
         return found
 
-    def _front_problems(self) -> list[str]:
+    def _front_problems(self, front: str) -> list[str]:
         if self.conv_layers is not None:
-            return [f"conv_layers is {self.conv_layers} and front is '{self.front}'; give one of the two"]
+            return [f"conv_layers is {self.conv_layers} and front is '{front}'; give one of the two"]
         try:
-            stride = math.prod(step.pool for step in read_front(self.front))
+            stride = _stride_of(front)
         except ValueError as error:
-            return [f"front is '{self.front}'; expected {error}"]
+            return [f"front is '{front}'; expected {error}"]
         default = type(self).stride
         if self.stride not in (default, stride):
-            return [f"stride is {self.stride} and the poolings of front '{self.front}' make it {stride}; leave it out"]
+            return [f"stride is {self.stride} and the poolings of front '{front}' make it {stride}; leave it out"]
         return []
 
     def _classifier_problems(self) -> list[str]:
@@ -160,3 +161,8 @@ def intermediate_problems(layer: int, option: str, layers: int) -> list[str]:
         f"intermediate_layer is {layer} and {option} is {layers}; expected 0 (none) to {max(layers, 1) - 1}, "
         "the last layer has the main classifier"
     ]
+
+
+def _stride_of(front: str) -> int:
+    """Input frames per output frame of such convolutions and poolings."""
+    return math.prod([step.pool for step in read_front(front)])

@@ -115,7 +115,8 @@ class CtcRecogniser(PreTrainedModel):
                 init.zeros_(module.bias)
         elif isinstance(module, nn.Conv2d):  # depthwise: Xavier's bound would count channels that it does not join
             init.kaiming_uniform_(module.weight, nonlinearity="relu")
-            init.zeros_(module.bias)
+            if module.bias is not None:
+                init.zeros_(module.bias)
         elif isinstance(module, nn.LSTM):
             bound = 1 / math.sqrt(module.hidden_size)
             for parameter in module.parameters():

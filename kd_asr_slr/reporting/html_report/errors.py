@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,7 +61,7 @@ def kind_of(pair: Pair) -> str:
     return "D" if guess is None else "C" if truth == guess else "S"
 
 
-def aligned(rows: Sequence[dict[str, Any]], protocol: Protocol) -> list[Aligned]:
+def aligned(rows: Sequence[Mapping[str, Any]], protocol: Protocol) -> list[Aligned]:
     """Align every prediction row by a protocol; the errors are those that the protocol counts."""
     found = []
     for row in rows:
