@@ -12,13 +12,10 @@ from typing import Any
 import numpy as np
 
 from kd_asr_slr.errors import UserError, raise_all
-from kd_asr_slr.reporting.results_schema import RATE_TOLERANCE
 from kd_asr_slr.reporting.run_folder import RunFolder
+from kd_asr_slr.reporting.scored_runs import counted
 from kd_asr_slr.reporting.tables import aggregation_of, scores_of
 from kd_asr_slr.scoring.predictions import listed
-from kd_asr_slr.scoring.protocols import get_protocol
-from kd_asr_slr.scoring.rates import wer
-from kd_asr_slr.scoring.score import count_rows
 from kd_asr_slr.scoring.significance import Outcomes, joined, stacked
 
 NAME = re.compile(r"^(?P<row>.+)-(?P<fold>[^-]+)-seed(?P<seed>\d+)$")
@@ -159,13 +156,7 @@ def _read(folder: RunFolder, split: str, decoder: str, protocol: str | None) -> 
     if results["seed"] != seed:
         raise UserError(f"{folder.path} was run with seed {results['seed']}", expected=f"seed {seed} as its name says")
     predictions = folder.read_predictions(split, decoder)
-    counts = count_rows(predictions, get_protocol(scores[0]["protocol"]), split)
-    if abs(wer(counts) - scores[0]["wer"]) > RATE_TOLERANCE:
-        raise UserError(
-            f"{folder.path}: its predictions have a WER of {wer(counts):.4f}, its results.json {scores[0]['wer']:.4f}",
-            expected="the same",
-            fix=f"score it again: recipes/score.py --run {folder.path} --split {split} --decoder {decoder}",
-        )
+    counts = counted(folder, predictions, scores[0])
     ids = [prediction["id"] for prediction in predictions]
     errors: dict[str, Errors] = {
         "wra": {name: (int(count.errors > 0), 1) for name, count in zip(ids, counts, strict=True)},

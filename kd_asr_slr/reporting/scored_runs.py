@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from kd_asr_slr.errors import UserError, raise_all
 from kd_asr_slr.reporting.results_schema import RATE_TOLERANCE
 from kd_asr_slr.reporting.run_folder import RunFolder
 from kd_asr_slr.reporting.tables import aggregation_of, scores_of
+from kd_asr_slr.scoring.alignment import UtteranceCounts
 from kd_asr_slr.scoring.predictions import Prediction, listed
 from kd_asr_slr.scoring.protocols import PROTOCOLS, get_protocol
 from kd_asr_slr.scoring.rates import wer
@@ -97,14 +98,27 @@ def predictions_of(folder: RunFolder, results: dict[str, Any], score: dict[str, 
     rows = folder.read_predictions(score["split"], score["decoder"])
     if score["protocol"] not in PROTOCOLS:
         return None
-    rate = wer(count_rows(rows, get_protocol(score["protocol"]), score["split"]))
-    if abs(rate - score["wer"]) <= RATE_TOLERANCE and len(rows) == score["utterances"]:
-        return rows
     decoded = [entry for entry in results["scores"] if all(entry[key] == score[key] for key in ("split", "decoder"))]
-    if len({entry["lm"] for entry in decoded}) > 1:  # the file is of the language model that was scored last
-        return None
+    try:
+        counted(folder, rows, score)
+    except UserError:
+        if len({entry["lm"] for entry in decoded}) > 1:  # the file is of the language model that was scored last
+            return None
+        raise
+    return rows
+
+
+def counted(folder: RunFolder, rows: Sequence[Mapping[str, Any]], score: Mapping[str, Any]) -> list[UtteranceCounts]:
+    """The errors of predictions by the protocol of a score that says what they must sum to.
+
+    Raises:
+        UserError: where they have another WER, or are not as many.
+    """
+    counts = count_rows(rows, get_protocol(score["protocol"]), score["split"])
+    if abs(wer(counts) - score["wer"]) <= RATE_TOLERANCE and len(rows) == score["utterances"]:
+        return counts
     raise UserError(
-        f"{folder.path}: its predictions ({len(rows)} utterances) have a WER of {rate:.4f}, its results.json "
+        f"{folder.path}: its predictions ({len(rows)} utterances) have a WER of {wer(counts):.4f}, its results.json "
         f"({score['utterances']}) {score['wer']:.4f}",
         expected="the same",
         fix=f"score it again: recipes/score.py --run {folder.path} --split {score['split']} "
