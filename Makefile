@@ -18,7 +18,7 @@ LAUNCH := $(BIN)/accelerate launch --quiet --config_file accelerate_config.yaml
 DEMO := configs/demo
 SPEAKERS := s01 s02 s03 s04
 
-.PHONY: demo fsdd phoenix-synthetic install test test-fast lint format bench clean
+.PHONY: demo fsdd phoenix-synthetic docs install test test-fast lint format bench clean
 
 install: $(INSTALLED)
 
@@ -88,6 +88,12 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check kd_asr_slr recipes tests benchmarks
 	$(BIN)/ruff format --check kd_asr_slr recipes tests benchmarks
 	$(BIN)/mypy
+
+# The pages of docs/ and the reference from the docstrings, into build/docs; a warning is an error.
+docs: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	$(BIN)/sphinx-build -b html -q -W --keep-going -d build/doctrees docs build/docs
+	@echo "build/docs/index.html"
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix kd_asr_slr recipes tests benchmarks

@@ -58,7 +58,11 @@ def load(*, name: str | None, root: str | Path | None, options: dict[str, Any], 
 
 
 def survey(*, name: str | None, root: str | Path | None, options: dict[str, Any], **unused: Any) -> Found:
-    """What is there: usable rows, and what is left out with its reason; see `load`."""
+    """What is there: usable rows, and what is left out with its reason; see `load`.
+
+    Raises:
+        UserError: if there is no folder, no recording in it, or a recording without a text.
+    """
     chosen = parse_options(FolderOptions, options, CORPUS)
     if root is None or not Path(root).is_dir():
         raise UserError(f"there is no folder {root}", expected="a folder per speaker", fix="set --data_dir")

@@ -63,7 +63,11 @@ def parse_options(kind: type[Options], given: Mapping[str, Any], corpus: str) ->
 
 
 def refuse_manifest(corpus: str, manifest: object, root: object) -> None:
-    """A synthetic corpus writes its own manifest; one that is given would be ignored, so it is refused."""
+    """A synthetic corpus writes its own manifest; one that is given would be ignored, so it is refused.
+
+    Raises:
+        UserError: naming what is given.
+    """
     if manifest or root:
         raise UserError(
             f"the corpus '{corpus}' takes no manifest or root, found {manifest or root}",

@@ -98,7 +98,11 @@ def load(*, name: str | None, root: str | Path | None, options: dict[str, Any], 
 
 
 def survey(*, name: str | None, root: str | Path | None, options: dict[str, Any], **unused: Any) -> Found:
-    """What is there: usable rows, and what is left out with its reason; see `load`."""
+    """What is there: usable rows, and what is left out with its reason; see `load`.
+
+    Raises:
+        UserError: if there is no recording of the wanted microphones, or a word id without a word.
+    """
     chosen = parse_options(UASpeechOptions, options, CORPUS)
     folder = _existing(root)
     words, source = find_words(folder, chosen.word_list)

@@ -40,7 +40,7 @@ class LossContext:
 class Loss(ABC):
     """One loss term; a function of (student output, teacher signal, batch), never of a model.
 
-    Class attributes:
+    Attributes:
         name: the name in `table.LOSSES`, in configs and in logs.
         kind: "soft" (teacher distributions), "hard" (labels), "feature" (hidden states) or "self" (the student's own
             output). Only "soft" and "feature" losses ask teachers.

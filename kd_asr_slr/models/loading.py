@@ -26,7 +26,11 @@ EXPECTED = "a folder that save_pretrained wrote (config.json, model.safetensors)
 
 
 def read_model(path_or_name: str, revision: str | None = None) -> PreTrainedModel:
-    """See `models.auto.load_model`."""
+    """See `models.auto.load_model`.
+
+    Raises:
+        UserError: as there.
+    """
     path_or_name, revision = split_revision(path_or_name, revision)
     folder = Path(path_or_name)
     if folder.exists():

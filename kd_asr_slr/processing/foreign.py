@@ -62,7 +62,11 @@ class ForeignProcessor:
 
     @property
     def frame_seconds(self) -> float:
-        """Seconds between two input frames; for waveforms, between two samples."""
+        """Seconds between two input frames; for waveforms, between two samples.
+
+        Raises:
+            UserError: if the extractor does not say what lies between two frames.
+        """
         extractor = self.feature_extractor
         if self.input_name == "input_values":
             return 1 / extractor.sampling_rate

@@ -113,7 +113,11 @@ class PieceTokenizer(LabelTokenizer):
 
     @classmethod
     def from_model(cls, model: bytes, decoder_specials: bool = False, name: str = "the model") -> PieceTokenizer:
-        """The same from the file's content; `name` stands for it in messages."""
+        """The same from the file's content; `name` stands for it in messages.
+
+        Raises:
+            UserError: if it has no labels, or labels that are special tokens.
+        """
         labels = labels_of(read_model(model, name))
         specials = _specials(decoder_specials)
         if taken := sorted(set(labels.values()).intersection(specials)):

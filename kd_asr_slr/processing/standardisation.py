@@ -41,7 +41,11 @@ class RunningStatistics:
         self.count = total
 
     def deviation(self) -> np.ndarray:
-        """Population standard deviation [F]; 1 for features that never change, which are zero once centred."""
+        """Population standard deviation [F]; 1 for features that never change, which are zero once centred.
+
+        Raises:
+            UserError: if no utterance has been added.
+        """
         if self.squares is None or self.mean is None:
             raise UserError("no utterance to fit the features on", "at least one in the training split")
         deviation = np.sqrt(self.squares / self.count)

@@ -111,7 +111,7 @@ def read_rows(
         split: the split that was scored.
         decoder: the decoder that was used.
         protocol: which protocol, where runs were scored with several.
-        oracle: pattern of rows ("teacher-*"); they become one row that takes, in every fold, the one that is best on
+        oracle: pattern of rows (`teacher-*`); they become one row that takes, in every fold, the one that is best on
             the test utterances themselves: a bar to beat, no system.
         metric: by which the oracle chooses.
 

@@ -106,7 +106,11 @@ class RunFolder:
         recipe: str = "train",
         overwrite: bool = False,
     ) -> Claim:
-        """What `claim` would answer, and its refusals; nothing is written, so every process may ask."""
+        """What `claim` would answer, and its refusals; nothing is written, so every process may ask.
+
+        Raises:
+            UserError: if the folder holds other files, or another run.
+        """
         if not self.path.exists():
             ownership.refuse_unusable_place(self.path)
             return "new"
@@ -274,7 +278,11 @@ class RunFolder:
     # -- predictions -------------------------------------------------------------------------------------------
 
     def predictions_path(self, split: str, decoder: str = "greedy") -> Path:
-        """`predictions-<split>.jsonl` for greedy decoding, `predictions-<split>-<decoder>.jsonl` for any other."""
+        """`predictions-<split>.jsonl` for greedy decoding, `predictions-<split>-<decoder>.jsonl` for any other.
+
+        Raises:
+            UserError: if a name cannot be part of a file's name.
+        """
         for what, value in (("split", split), ("decoder", decoder)):
             if not re.fullmatch(r"\w+([.-]\w+)*", value):
                 raise UserError(f"the {what} {value!r} cannot be part of a file's name", "letters, digits, _ . and -")

@@ -180,7 +180,11 @@ def shown_teachers(results: dict[str, Any]) -> str:
 def scores_of(
     folder: RunFolder, results: dict[str, Any], split: str, decoder: str | None, protocol: str | None
 ) -> list[dict[str, Any]]:
-    """The scores asked for, of one decoder or (None) of all; of one decoder, they differ in their language model."""
+    """The scores asked for, of one decoder or (None) of all; of one decoder, they differ in their language model.
+
+    Raises:
+        UserError: if there are none, or of several protocols and none is named.
+    """
     found = [score for score in results["scores"] if score["split"] == split and decoder in (None, score["decoder"])]
     protocols = list(dict.fromkeys(score["protocol"] for score in found))
     if len(protocols) > 1 and protocol is None:

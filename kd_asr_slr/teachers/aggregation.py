@@ -130,7 +130,11 @@ class Aggregation:
 
 
 def route(teachers: Sequence[Speaking], speakers: Sequence[str], settings: AggregationSettings) -> torch.Tensor:
-    """Every utterance to the teacher bound to its speaker; [K, B]. Unknown speakers by `settings.unknown_speaker`."""
+    """Every utterance to the teacher bound to its speaker; [K, B]. Unknown speakers by `settings.unknown_speaker`.
+
+    Raises:
+        UserError: for a speaker without a teacher, where `unknown_speaker` is "error".
+    """
     owner = {speaker: k for k, teacher in enumerate(teachers) for speaker in teacher.speakers}
     shares = torch.zeros(len(teachers), len(speakers), dtype=torch.float64)  # [K, B]
     for b, speaker in enumerate(speakers):

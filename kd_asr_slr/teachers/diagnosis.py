@@ -23,15 +23,17 @@ def diagnose(pool: TeacherPool, batches: Iterable[dict[str, Any]]) -> dict[str, 
         batches: a few collated batches, e.g. of the dev set.
 
     Returns:
-        teacher_agreement: share of valid frames on which two teachers have the same best token, mean over pairs
-            (1 for a single teacher).
-        uniform_mean_mass: mean over valid frames of the probability mass of the *unnormalised* uniform log-prob mean;
-            1 where all teachers are the same, the smaller the more they disagree.
-        blank_ratio: share of valid frames whose best token is the blank in the *combined* target. Near 1 the target
-            has collapsed.
-        blank_probability: mean blank probability of the combined target.
-        frames: valid frames looked at.
-        utterances: utterances with a teacher.
+        Figures by name.
+
+        - teacher_agreement: share of valid frames on which two teachers have the same best token, mean over pairs (1
+          for a single teacher).
+        - uniform_mean_mass: mean over valid frames of the probability mass of the *unnormalised* uniform log-prob mean;
+          1 where all teachers are the same, the smaller the more they disagree.
+        - blank_ratio: share of valid frames whose best token is the blank in the *combined* target. Near 1 the target
+          has collapsed.
+        - blank_probability: mean blank probability of the combined target.
+        - frames: valid frames looked at.
+        - utterances: utterances with a teacher.
 
     Source: the diagnostics were found telling on averaged CTC teachers; a uniform mean of speaker teachers that do
         not know the speaker has a blank ratio near 1 and little mass.

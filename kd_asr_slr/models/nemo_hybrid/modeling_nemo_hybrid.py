@@ -239,7 +239,11 @@ class NemoHybridForASR(PreTrainedModel):
         num_beams: int = 1,
         **options: Any,
     ) -> torch.Tensor | Any:
-        """`generate` on what `encode` has given: frames [B, T, D] and their lengths [B]."""
+        """`generate` on what `encode` has given: frames [B, T, D] and their lengths [B].
+
+        Raises:
+            UserError: if `max_new_tokens` is more than the decoder has positions for.
+        """
         room = self.config.max_target_positions - 1
         if max_new_tokens is not None and not 1 <= max_new_tokens <= room:
             raise UserError(f"max_new_tokens is {max_new_tokens}", expected=f"a number from 1 to {room}")
