@@ -11,7 +11,7 @@ project = "kd_asr_slr"
 copyright = "the kd_asr_slr authors, Apache-2.0"
 version = release = kd_asr_slr.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.apidoc", "sphinx.ext.viewcode"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.apidoc"]
 exclude_patterns = ["_build", "reference/modules.rst"]
 myst_heading_anchors = 3
 nitpicky = False

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from accelerate.commands.launch import launch_command_parser
 from documents import DOCUMENTS, OTHERS, REPOSITORY, Command, commands_of
 from recipe_runs import Result, run
@@ -55,11 +56,16 @@ class Parsed(Exception):
     """A recipe has read its command line."""
 
 
+def starts_from_a_run(command: Command) -> bool:
+    """Whether the command's configuration names a trained model, whose size is settled."""
+    configs = [REPOSITORY / word for word in command.words if word.endswith(".yaml")]
+    return any("/" in yaml.safe_load(config.read_text()).get("model", "") for config in configs if config.is_file())
+
+
 def tiny(command: Command) -> list[str]:
     """The options that are appended to a command."""
     options = dict(RECIPES.get(command.recipe, {}))
-    builds = command.recipe in ("train", "distill", "overfit")
-    if builds:
+    if command.recipe in ("train", "distill", "overfit") and not starts_from_a_run(command):
         options["model_options"] = MODELS.get(command.document, BILSTM)
     for mark, corpus in (("demo/speech", SPEECH), ("demo/sign", SIGN)):
         if mark in command.text and "--config" in command.text:
