@@ -29,6 +29,7 @@ from kd_asr_slr.decoding.ngram_scorer import (
 from kd_asr_slr.decoding.spelling import LONE_START, WORD_START, checked_pieces, spelling_of
 from kd_asr_slr.decoding.text_search import TextSearch
 from kd_asr_slr.decoding.word_search import WordSearch
+from kd_asr_slr.errors import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -115,6 +116,16 @@ class BeamDecoder:
         """The part of `decode` in Python, here or in another process."""
         return self._search.best(candidates, self.options)
 
+    def stream(self) -> BeamStream:
+        """A search that takes an utterance's frames as they come, over whole words.
+
+        Raises:
+            UserError: for tokens that are no whole words.
+        """
+        if not isinstance(self._search, WordSearch):
+            raise UserError("a beam search follows a stream over whole words only", fix="decode the stream greedily")
+        return BeamStream(self, self._search)
+
     def decode_batch(self, log_probs: ArrayLike, lengths: ArrayLike) -> list[BeamHypothesis]:
         """Decode a padded batch.
 
@@ -147,3 +158,31 @@ def _spelled_words(characters: Iterable[str], path: Path) -> tuple[frozenset[str
     if words is None:
         return None, f"the language model '{path}' is binary: it does not list its words, so they are not checked"
     return prefixes_of(words), check_spelling_coverage(characters, words, path)
+
+
+class BeamStream:
+    """The search of one utterance, frame by frame; see `BeamDecoder.stream`.
+
+    Args:
+        decoder: with its options and candidates.
+        search: of the decoder.
+    """
+
+    def __init__(self, decoder: BeamDecoder, search: WordSearch) -> None:
+        self._decoder = decoder
+        self._search = search
+        self._beam = search.start()
+
+    def accept(self, log_probs: ArrayLike) -> None:
+        """The next frames [T, V], as for `BeamDecoder.decode`."""
+        candidates = self._decoder.candidates(log_probs)
+        self._beam = self._search.advance(self._beam, candidates, self._decoder.options)
+
+    def hypothesis(self) -> BeamHypothesis:
+        """What it would be if the utterance ended here."""
+        return self._search.finish(self._beam)
+
+    @property
+    def labels(self) -> list[int]:
+        """The token indices of that."""
+        return self.hypothesis().token_ids or []

@@ -6,6 +6,8 @@ Ties: the lowest index of the frame's best scores is taken, as `numpy.argmax` do
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -71,6 +73,43 @@ def greedy_decode_batch(scores: ArrayLike, lengths: ArrayLike, blank: int) -> li
         refuse_nan(batch[valid])
     kept = valid & _starts(best) & (best != blank)
     return [row[mask].tolist() for row, mask in zip(best, kept, strict=True)]
+
+
+class GreedyStream:
+    """The best path of an utterance whose frames come one after another.
+
+    Args:
+        blank: index of the blank.
+
+    Attributes:
+        labels: those found so far; greedy decoding never takes one back.
+
+    Example:
+        >>> stream = GreedyStream(blank=0)
+        >>> stream.accept([[0.1, 0.9], [0.2, 0.8]]), stream.accept([[0.3, 0.7], [0.9, 0.1]])
+        ([1], [])
+    """
+
+    def __init__(self, blank: int) -> None:
+        self.labels: list[int] = []
+        self._blank = blank
+        self._last = blank
+
+    def accept(self, scores: ArrayLike) -> list[int]:
+        """The next frames, logits or log-probabilities [T, V]: the labels that begin in them.
+
+        Raises:
+            UserError: if a score is NaN or +inf.
+        """
+        frames = np.asarray(scores)
+        if not len(frames):
+            return []
+        refuse_nan(frames)
+        path = [self._last, *frames.argmax(axis=-1).tolist()]
+        self._last = path[-1]
+        begun = [label for before, label in pairwise(path) if label not in (before, self._blank)]
+        self.labels += begun
+        return begun
 
 
 def _starts(path: NDArray[np.int64]) -> NDArray[np.bool_]:

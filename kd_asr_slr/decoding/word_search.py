@@ -81,18 +81,35 @@ class WordSearch:
 
     def best(self, candidates: Candidates, options: BeamOptions) -> BeamHypothesis:
         """The best sentence of an utterance; nothing, with a score of 0, where it has no frames."""
-        if not len(candidates.counts):
-            return BeamHypothesis([], "", 0.0)
+        return self.finish(self.advance(self.start(), candidates, options))
+
+    def start(self) -> Beam:
+        """What an utterance begins with."""
         state = None if self._scorer is None else self._scorer.get_start_state()
-        root = Place(None, -1, 0.0, state, 0.0, after=(0.0, state))
-        beam: Beam = {root: [0.0, IMPOSSIBLE]}
+        return {Place(None, -1, 0.0, state, 0.0, after=(0.0, state)): [0.0, IMPOSSIBLE]}
+
+    def advance(self, beam: Beam, candidates: Candidates, options: BeamOptions) -> Beam:
+        """The places that are followed after some more frames."""
         pending = self._pending(candidates)
         for tokens, values in candidates.frames():
             found = _best(self._extend(beam, dict(zip(tokens, values, strict=True)), pending), options)
             if options.prune_history:
                 found = self._distinct(found)
             beam = self._entered(found, pending)
-        return self._finish(beam)
+        return beam
+
+    def finish(self, beam: Beam) -> BeamHypothesis:
+        """The best sentence, with the language model's score of its last word and its end."""
+        if all(paths == [0.0, IMPOSSIBLE] for paths in beam.values()):  # no frame has come
+            return BeamHypothesis([], "", 0.0)
+        scores = {place: log_add(*paths) + place.before for place, paths in beam.items()}
+        if self._scorer is not None:
+            for place in scores:
+                last = self._words.get(place.last, "")
+                scores[place] += self._scorer.score(place.state, last, is_last_word=True)[0]
+        place = max(scores, key=scores.__getitem__)
+        ids = place.words()
+        return BeamHypothesis(ids, " ".join(self._words[index] for index in ids), scores[place])
 
     def _pending(self, candidates: Candidates) -> dict[int, float]:
         """What a hypothesis whose last word this is cannot escape any more, for every word that occurs."""
@@ -154,17 +171,6 @@ class WordSearch:
             words = place.words(self._history + 1) if end < 0 else [*place.words(self._history), end]
             distinct.setdefault((end == IN_BLANK, *words), hypothesis)
         return list(distinct.values())
-
-    def _finish(self, beam: Beam) -> BeamHypothesis:
-        """The best sentence, with the language model's score of its last word and its end."""
-        scores = {place: log_add(*paths) + place.before for place, paths in beam.items()}
-        if self._scorer is not None:
-            for place in scores:
-                last = self._words.get(place.last, "")
-                scores[place] += self._scorer.score(place.state, last, is_last_word=True)[0]
-        place = max(scores, key=scores.__getitem__)
-        ids = place.words()
-        return BeamHypothesis(ids, " ".join(self._words[index] for index in ids), scores[place])
 
 
 def _best(found: list[Hypothesis], options: BeamOptions) -> list[Hypothesis]:
