@@ -124,8 +124,8 @@ def _plain_exponentials(sides: Sides, gradient: torch.Tensor | None) -> Divergen
     for rows in sides.blocks():
         block = buffers if rows.stop - rows.start == buffers.shape[1] else buffers[:, : rows.stop - rows.start]
         exponentials, (probs, targets, difference) = block[:2], block.unbind()  # [2, R, V], [R, V]
-        ours = _chosen(sides.student, sides.places, rows, probs)
-        theirs = _chosen(sides.teacher, sides.teacher_places, rows, targets)
+        ours = chosen_rows(sides.student, sides.places, rows, probs)
+        theirs = chosen_rows(sides.teacher, sides.teacher_places, rows, targets)
         torch.sub(theirs, ours, out=difference)
         _exponentials(ours, probs, sides.temperature)
         _exponentials(theirs, targets, sides.temperature)
@@ -146,8 +146,8 @@ def _plain_exponentials(sides: Sides, gradient: torch.Tensor | None) -> Divergen
     return Divergence(values.div_(totals[1]).div_(sides.temperature), gradient, totals[0].reciprocal_())
 
 
-def _chosen(scores: torch.Tensor, places: torch.Tensor | None, rows: slice, buffer: torch.Tensor) -> torch.Tensor:
-    """The scores [R, V] of the rows: in the buffer, or the rows themselves where they need no copy."""
+def chosen_rows(scores: torch.Tensor, places: torch.Tensor | None, rows: slice, buffer: torch.Tensor) -> torch.Tensor:
+    """Rows [R, V] of scores, at `places` where some are chosen: in the buffer, or as they lie where that will do."""
     if places is not None:
         if scores.dtype == buffer.dtype:
             return torch.index_select(scores, 0, places[rows], out=buffer)

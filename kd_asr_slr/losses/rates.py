@@ -6,7 +6,7 @@ import torch
 
 from kd_asr_slr.errors import UserError
 from kd_asr_slr.losses.base import Batch, LossContext, utterance_names
-from kd_asr_slr.losses.kl_blocks import BLOCK_SIZE
+from kd_asr_slr.losses.kl_blocks import BLOCK_SIZE, chosen_rows
 from kd_asr_slr.losses.masking import at_least_float32
 from kd_asr_slr.losses.settings import LossSettings
 from kd_asr_slr.outputs import TeacherSignal, given
@@ -122,13 +122,15 @@ def resample_frames(
     places = torch.minimum(centres.clamp(min=0).unsqueeze(0), last.double())  # [B, size]
     lower = places.long()
     starts = torch.arange(len(frames), device=frames.device).unsqueeze(1) * frames.shape[1]
-    neighbours = (starts + torch.stack([lower, torch.minimum(lower + 1, last)])).flatten(1)  # [2, B * size]
-    share = (places - lower).view(-1, 1)  # [B * size, 1]
-    resampled = at_least_float32(frames[:0]).new_empty(len(frames) * size, frames.shape[2])
+    lower, upper = ((starts + side).flatten() for side in (lower, torch.minimum(lower + 1, last)))  # [B * size]
+    share = (places - places.floor()).view(-1, 1)  # [B * size, 1]
     old, step = frames.flatten(0, 1), _rows_at_once(frames)
-    for start in range(0, len(resampled), step):
-        part = slice(start, start + step)
-        left, right = (at_least_float32(old.index_select(0, side[part])) for side in neighbours)  # [R, D]
+    resampled = at_least_float32(frames[:0]).new_empty(len(share), frames.shape[2])
+    room = resampled.new_empty(2, min(step, len(share)), frames.shape[2])  # fresh memory for every block costs more
+    for start in range(0, len(share), step):
+        part = slice(start, min(start + step, len(share)))
+        left, right = room[:, : part.stop - start]
+        left, right = chosen_rows(old, lower, part, left), chosen_rows(old, upper, part, right)
         if distributions:
             left, right = left.clamp_(min=LOG_ZERO), right.clamp_(min=LOG_ZERO)
         torch.lerp(left, right, share[part].to(left.dtype), out=resampled[part])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 
@@ -74,43 +76,57 @@ def _banded_kl(
     count, frames, width = teacher.shape
     size = max(2 * window + 1, BLOCK_FRAMES)
     group = max(1, BLOCK_SIZE * torch.get_num_threads() // max(size * width, 1))
-    utterances = []
+    dtype = torch.promote_types(at_least_float32(student[:0]).dtype, at_least_float32(teacher[:0]).dtype)
+    search = _Search(window, temperature, drop_class, teacher.new_empty(2, min(group, count), size, width, dtype=dtype))
+    found = []
     for start in range(0, count, group):
         ours, theirs = student[start : start + group], teacher[start : start + group]
-        bands = [
-            _band(ours, theirs[:, first : first + size], first - window, window, temperature, drop_class)
-            for first in range(0, frames, size)
-        ]
-        normalisers = _log_normalisers(ours, temperature, drop_class)  # [B', T]
-        spread = F.pad(normalisers, (window, max(frames + window - ours.shape[1], 0)))  # [B', at least T' + 2 n]
-        utterances.append(torch.cat(bands, 1) + spread.unfold(1, 2 * window + 1, 1)[:, :frames])
-    return torch.cat(utterances)
+        bands = [search.band(ours, theirs[:, at : at + size], at - window) for at in range(0, frames, size)]
+        normalisers = [search.log_normalisers(ours[:, at : at + size]) for at in range(0, ours.shape[1], size)]
+        padding = window, max(frames + window - ours.shape[1], 0)
+        spread = F.pad(torch.cat(normalisers, 1), padding)  # [B', at least T' + 2 n]
+        found.append(torch.cat(bands, 1) + spread.unfold(1, 2 * window + 1, 1)[:, :frames])
+    return torch.cat(found)
 
 
-def _band(
-    student: torch.Tensor, teacher: torch.Tensor, first: int, window: int, temperature: float, drop_class: int | None
-) -> torch.Tensor:
-    """`_banded_kl` without the student's normaliser: of teacher frames [B, R, V], [B, R, 2 n + 1].
+@dataclass(frozen=True)
+class _Search:
+    """What every block of a search needs; `room` is [2, B', R, V]: fresh memory would cost more than the arithmetic."""
 
-    The student's frame `first`, which may lie before its beginning, is the earliest partner of the first of them.
-    """
-    rows, missing = teacher.shape[1], max(-first, 0)
-    scores = (at_least_float32(teacher) / temperature).clamp_(min=LOG_ZERO)  # [B, R, V]
-    probs = scores.exp()
-    if drop_class is not None:
-        probs[..., drop_class] = 0.0
-    total = probs.sum(-1, keepdim=True)  # [B, R, 1]
-    ours = student[:, max(first, 0) : max(first + rows + 2 * window, 0)].to(probs.dtype)  # [B, R', V]
-    cross = (probs @ ours.transpose(1, 2)).div_(temperature)  # [B, R, R']
-    cross = F.pad(cross, (missing, max(rows + 2 * window - missing - cross.shape[2], 0)))
-    band = torch.arange(rows, device=cross.device)[:, None] + torch.arange(2 * window + 1, device=cross.device)
-    own = scores.mul_(probs).sum(-1, keepdim=True)  # [B, R, 1]
-    return (own - cross.gather(2, band.expand(len(cross), -1, -1))) / total - total.log()
+    window: int
+    temperature: float
+    drop_class: int | None
+    room: torch.Tensor
 
+    def band(self, student: torch.Tensor, teacher: torch.Tensor, first: int) -> torch.Tensor:
+        """`_banded_kl` without the student's normaliser: of teacher frames [B', R, V], [B', R, 2 n + 1].
 
-def _log_normalisers(logits: torch.Tensor, temperature: float, drop_class: int | None) -> torch.Tensor:
-    """logsumexp(logits / T) of [B, T, V], [B, T]."""
-    scores = at_least_float32(logits) / temperature
-    if drop_class is not None:
-        scores[..., drop_class] = -torch.inf
-    return scores.logsumexp(-1)
+        The student's frame `first`, which may lie before its beginning, is the earliest partner of the first of them.
+        """
+        rows, reach, missing = teacher.shape[1], 2 * self.window, max(-first, 0)
+        scores = self._scaled(teacher).clamp_(min=LOG_ZERO)
+        probs = torch.exp(scores, out=self.room[1, : len(teacher), :rows])
+        if self.drop_class is not None:
+            probs[..., self.drop_class] = 0.0
+        total = probs.sum(-1, keepdim=True)  # [B', R, 1]
+        ours = student[:, max(first, 0) : max(first + rows + reach, 0)].to(probs.dtype)  # [B', R', V]
+        cross = (probs @ ours.transpose(1, 2)).div_(self.temperature)  # [B', R, R']
+        cross = F.pad(cross, (missing, max(rows + reach - missing - cross.shape[2], 0)))
+        places = torch.arange(rows, device=cross.device)[:, None] + torch.arange(reach + 1, device=cross.device)
+        own = scores.mul_(probs).sum(-1, keepdim=True)  # [B', R, 1]
+        return (own - cross.gather(2, places.expand(len(cross), -1, -1))) / total - total.log()
+
+    def log_normalisers(self, logits: torch.Tensor) -> torch.Tensor:
+        """logsumexp(logits / T) of [B', R, V], [B', R]."""
+        scores = self._scaled(logits)
+        if self.drop_class is not None:
+            scores[..., self.drop_class] = -torch.inf
+        largest = scores.amax(-1, keepdim=True)
+        return scores.sub_(largest).exp_().sum(-1).log_().add_(largest.squeeze(-1))
+
+    def _scaled(self, scores: torch.Tensor) -> torch.Tensor:
+        """scores / T, [B', R, V], in the room."""
+        here = self.room[0, : len(scores), : scores.shape[1]]
+        if scores.dtype != here.dtype:
+            return here.copy_(scores).mul_(1 / self.temperature)
+        return torch.mul(scores, 1 / self.temperature, out=here)
