@@ -13,5 +13,9 @@
 | `verdict` | what a WRA on held-out speakers means, and what to do |
 | `nist` | stm and ctm files: read, write |
 | `files` | score a ctm file against a stm file, without a run |
-| `metrics` | `load_metric`: the `evaluate` modules `wer` and `wra`, loaded offline |
+| `metrics` | `load_metric`: the `evaluate` modules `wer` and `wra`, the hub's or the packaged ones |
 """
+
+from kd_asr_slr.scoring.metrics import load_metric
+
+__all__ = ["load_metric"]

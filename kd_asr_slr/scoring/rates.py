@@ -79,14 +79,26 @@ def count_all(
         )
     if not left:
         raise UserError("no utterances to score", expected="at least one")
-    empty = [str(number) for number, tokens in enumerate(left) if not tokens]
+    refuse_empty(left)
+    return [count_errors(tokens, guess, costs) for tokens, guess in zip(left, right, strict=True)]
+
+
+def refuse_empty(references: Sequence[Sequence[str]]) -> None:
+    """A rate has no meaning where a reference is empty.
+
+    Args:
+        references: reference tokens of every utterance.
+
+    Raises:
+        UserError: naming the positions.
+    """
+    empty = [str(number) for number, tokens in enumerate(references) if not tokens]
     if empty:
         raise UserError(
-            f"{len(empty)} of {len(left)} references are empty (position {', '.join(empty[:5])})",
+            f"{len(empty)} of {len(references)} references are empty (position {', '.join(empty[:5])})",
             expected="at least one token in each reference",
             fix="leave these utterances out of the split",
         )
-    return [count_errors(tokens, guess, costs) for tokens, guess in zip(left, right, strict=True)]
 
 
 def ratio_interval(
