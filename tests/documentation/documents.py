@@ -59,6 +59,12 @@ class Command:
         return next((why for part, why in ONLY_PARSED.items() if part in self.text or part == self.document), None)
 
 
+def programs_of(document: str) -> list[str]:
+    """The Python programs of a document that reader and test run once its commands are through."""
+    path = next(path for path in DOCUMENTS if path.name == document)
+    return [block for language, block in FENCE.findall(path.read_text(encoding="utf-8")) if language == "python"]
+
+
 def commands_of(path: Path) -> list[Command]:
     """The commands of a document, in its order: the lines of its fences in a shell's language, or in none."""
     found = []

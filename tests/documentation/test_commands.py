@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 import yaml
 from accelerate.commands.launch import launch_command_parser
-from documents import DOCUMENTS, OTHERS, REPOSITORY, Command, commands_of
+from documents import DOCUMENTS, OTHERS, REPOSITORY, Command, commands_of, programs_of
 from recipe_runs import Result, run
 from trees import TREES
 
@@ -120,6 +120,11 @@ def test_what_the_document_says_works(document: str, checkout: Path) -> None:
             check(command, in_shell(command, checkout))
         else:
             check(command, run(command.recipe, *command.arguments, *tiny(command)))
+    for program in programs_of(document):
+        environment = {**os.environ, "HF_HOME": str(checkout.parent / "hf"), "HF_HUB_OFFLINE": "1"}
+        python = [sys.executable, "-P", "-c", program]  # -P: not the package that lies in this folder
+        done = subprocess.run(python, env=environment, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, f"{program}\n{done.stderr}"
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.only_parsed], ids=lambda command: command.text[:70])
