@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_runs import assemble, cache, check, do_run, parsed
+from tiny_runs import assemble, cache, check, do_run, logged, parsed
 
 from kd_asr_slr.errors import UserError
 from kd_asr_slr.processing.tokenization import LabelTokenizer
@@ -73,10 +73,12 @@ def test_other_frame_rates(refusal: Refusal, generalist: Path) -> None:
     assert "--rate_matching resample" in message
 
 
-def test_resampled_frame_rates_are_trained(speech: Path, generalist: Path, tmp_path: Path) -> None:
-    options = {"model_options": {"hidden_size": 8, "num_layers": 1, "stride": 2}, "rate_matching": "resample"}
+@pytest.mark.parametrize("matching", ["resample", "shift", "tokens"])
+def test_other_frame_rates_are_trained(speech: Path, generalist: Path, tmp_path: Path, matching: str) -> None:
+    options = {"model_options": {"hidden_size": 8, "num_layers": 1, "stride": 2}, "rate_matching": matching}
     do_run(data_dir=speech, output_dir=tmp_path, teachers=[generalist], **options)
     assert (tmp_path / "results.json").is_file()
+    assert all(np.isfinite(logged(tmp_path, "loss")))
 
 
 def test_a_loss_that_needs_what_nobody_gives(refusal: Refusal, generalist: Path) -> None:
