@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from common import Suite
 from torch.utils.data import DataLoader
-from trained_teachers import BLANK, make_class
+from trained_teachers import BLANK, Class, make_class
 
 from kd_asr_slr.files import canonical_json, sha256_of
 from kd_asr_slr.losses.base import LossContext
@@ -98,9 +98,8 @@ def cosine(one: torch.Tensor, other: torch.Tensor) -> float:
     return torch.nn.functional.cosine_similarity(one.double().flatten(), other.double().flatten(), 0).item()
 
 
-def fidelity(reader: StoreReader, vocabulary: int, teachers: int) -> dict[float, float]:
+def fidelity(reader: StoreReader, made: Class) -> dict[float, float]:
     """Temperature -> the lowest cosine over students of their gradients on what is stored and on what was said."""
-    made = make_class(vocabulary, teachers)
     lengths, weights = torch.tensor([len(item) for item in made.targets]), torch.ones(len(made.targets))
     said = TeacherSignal(padded(made.targets), lengths, "", 0.04, weights)
     stored = signal_of(CachedTeachers(reader), [str(number) for number in range(len(lengths))])
@@ -120,14 +119,14 @@ def padded(rows: list[torch.Tensor]) -> torch.Tensor:
 
 def bytes_and_gradients(suite: Suite, folder: Path, vocabulary: int, teachers: int, names: tuple[str, ...]) -> None:
     """A store of each form: how much smaller it is, and what the gradient loses."""
-    made = make_class(vocabulary, teachers)
+    made = make_class(vocabulary, teachers, suite.quick)
     where = f"V {vocabulary}, K {teachers}"
     suite.show(f"{where}: words that a teacher hears right", made.words_heard, note="trained here, on labels")
     frames = sum(map(len, made.targets))
     for name in names:
         reader = write_store(folder / f"{vocabulary}-{name}", made.targets, format_of(FORMS[name]).describe())
         taken, dense = payload(reader), 4 * teachers * vocabulary * frames
-        kept = fidelity(reader, vocabulary, teachers)
+        kept = fidelity(reader, made)
         line, note = f"{where}, {name}", f"{taken / frames:.0f} bytes a frame"
         if name == "topk":
             suite.at_least(f"{line}: times smaller than the teachers' float32", dense / taken, 500, note=note)
@@ -198,7 +197,7 @@ def training_step(vocabulary: int, frames: int) -> Callable[[], None]:
 
 def loss_on_sparse_targets(suite: Suite, folder: Path) -> None:
     """The loss against the same targets dense, which is how every other form is used."""
-    made = make_class(LARGE, TEACHERS)
+    made = make_class(LARGE, TEACHERS, suite.quick)
     stored = signal_of(CachedTeachers(folder / f"{LARGE}-topk"), [str(number) for number in range(len(made.targets))])
     dense = TeacherSignal(padded(made.targets), stored.lengths, "", 0.04, stored.weight)
     logits = padded(made.students[0])

@@ -108,13 +108,21 @@ class Class:
 
 
 @functools.cache
-def make_class(vocabulary: int, teachers: int, utterances: int = 24) -> Class:
-    """One generalist is trained, then a copy of it for each speaker, as `adapt_teachers` does; students on labels."""
-    generalist = train(network(vocabulary), speak(2000, vocabulary, 1), TEACHER_STEPS)
+def make_class(vocabulary: int, teachers: int, quick: bool = False, utterances: int = 24) -> Class:
+    """One generalist is trained, then a copy of it for each speaker, as `adapt_teachers` does; students on labels.
+
+    `quick` trains the teachers half as long.
+    """
+    generalist = train(network(vocabulary), speak(2000, vocabulary, 1), TEACHER_STEPS // (1 + quick))
     everyone = [generalist]
     if teachers > 1:
         everyone = [
-            train(copy.deepcopy(generalist), speak(100, vocabulary, 50 + number, number), SPEAKER_STEPS, RATE / 4)
+            train(
+                copy.deepcopy(generalist),
+                speak(100, vocabulary, 50 + number, number),
+                SPEAKER_STEPS // (1 + quick),
+                RATE / 4,
+            )
             for number in range(teachers)
         ]
     heard = speak(utterances, vocabulary, 900, 0 if teachers > 1 else None)

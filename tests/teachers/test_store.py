@@ -196,6 +196,34 @@ def test_two_processes_write_what_one_writes(tmp_path):
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
+def write_share_and_die(folder, rank):
+    """One of two processes, killed when its second shard is about to be put in its place."""
+    replace_file = os.replace
+
+    def replace_or_die(source, target):
+        if target.name == f"shard-{rank + 2:05d}-of-00004.safetensors":
+            os.kill(os.getpid(), signals.SIGKILL)
+        replace_file(source, target)
+
+    os.replace = replace_or_die
+    write_cache(mean_pool(), loader(), StoreWriter(folder, manifest_for(mean_pool()), ids_of(COUNT)), rank, 2)
+
+
+def test_two_processes_killed_and_resumed_write_what_one_writes(tmp_path):
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=write_share_and_die, args=(tmp_path / "two", rank)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [-signals.SIGKILL] * 2
+    assert sum(name.endswith(".tmp") for name in contents(tmp_path / "two")) == 2
+    assert StoreWriter(tmp_path / "two", manifest_for(mean_pool()), ids_of(COUNT)).missing_shards() == [2, 3]
+    write(tmp_path / "two")
+    write(tmp_path / "once")
+    assert contents(tmp_path / "two") == contents(tmp_path / "once")
+
+
 def flip(path, position):
     content = bytearray(path.read_bytes())
     content[position] ^= 1
