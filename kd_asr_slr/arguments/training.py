@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -196,7 +197,10 @@ class DistillationArguments(TrainingArguments):
             found.append(f"num_train_epochs is {self.num_train_epochs}; expected more than 0")
         if (self.metric_for_best_model or "wer").removeprefix("eval_") not in ("wer", "wra", "loss"):
             found.append(f"metric_for_best_model is '{self.metric_for_best_model}'; expected wer, wra or loss")
-        from transformers.integrations import get_available_reporting_integrations  # slow to import: not for --help
+        if set(self.report_to) <= {"tensorboard"} and importlib.util.find_spec("tensorboard"):
+            return found
+        # Imports every logger that is installed, some of which take a second: only where another one is asked for.
+        from transformers.integrations import get_available_reporting_integrations
 
         loggers = get_available_reporting_integrations()
         for name in sorted(set(self.report_to) - set(loggers)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny_runs import cache, do_run, largest_difference, logged, weights
+from tiny_runs import assemble, cache, do_run, largest_difference, logged, weights
+from transformers import Trainer
 
 from kd_asr_slr.models.auto import load_model
 from kd_asr_slr.teachers.cached import CachedTeachers
 from kd_asr_slr.teachers.fingerprints import fingerprint_of_weights
+from kd_asr_slr.training.target_reading import SIGNAL
 
 HIDDEN = {"gamma": 0.2, "feature_losses": ["hidden"], "layer_map": {"0": 0}}
 PARTS = ("loss", "loss_ctc", "loss_ctc_kd", "loss_hidden", "temperature", "valid_frame_ratio")
@@ -171,3 +174,23 @@ def test_a_pure_kd_run_announces_itself(
     assert "the student learns nothing that its teachers do not say" in warning.getMessage()
     assert logged(tmp_path / "pure", "loss_ctc") == []
     assert logged(tmp_path / "pure", "eval_loss"), "dev is scored against the labels even so"
+
+
+def test_workers_read_the_cached_targets_that_the_step_would_read(
+    speech: Path, specialists: list[str], tmp_path: Path
+) -> None:
+    """With loader workers, without, and asked for in the step: one training."""
+    options = {"data_dir": speech, "teachers": specialists, "num_train_epochs": 2, "cache_hidden_layers": [0], **HIDDEN}
+    options |= {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
+    targets = cache(tmp_path / "targets", output_dir=tmp_path / "cached", **options)
+    states = []
+    for workers, in_step in ((0, False), (2, False), (0, True)):
+        folder = tmp_path / f"{workers}{in_step}"
+        run = assemble(output_dir=folder, teacher_cache=targets, dataloader_num_workers=workers, **options)
+        batch = next(iter(run.trainer.get_train_dataloader()))
+        assert set(batch[SIGNAL].hidden_states) == {0} and batch[SIGNAL].log_probs.shape[0] == len(batch["ids"])
+        if in_step:
+            run.trainer.get_train_dataloader = partial(Trainer.get_train_dataloader, run.trainer)
+        run.trainer.train()
+        states.append(dict(run.trainer.model.state_dict()))
+    assert largest_difference(states[0], states[1]) == largest_difference(states[0], states[2]) == 0.0
