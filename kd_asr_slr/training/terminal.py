@@ -9,7 +9,7 @@ from transformers.utils import logging as transformers_logging
 
 from kd_asr_slr.progress import LineHandler
 
-NOISY = ("httpx", "matplotlib", "fsspec", "datasets", "torch", "accelerate", "filelock")
+NOISY = ("httpx", "httpx2", "matplotlib", "fsspec", "datasets", "torch", "accelerate", "filelock")
 
 
 def quiet_libraries() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,14 @@ SCORE: dict[str, Any] = {
 PRIVATE = ("predictions-test.jsonl", "training_data.json", "training_args.bin", "run.json", "notes.py", "clip.wav")
 
 
+@pytest.fixture(scope="module")
+def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved student, to be copied."""
+    return save("bilstm", tmp_path_factory.mktemp("saved") / "student")
+
+
 @pytest.fixture
-def run(tmp_path: Path) -> RunFolder:
+def run(tmp_path: Path, student: Path) -> RunFolder:
     """A finished run with a student, and with much that is nobody's business."""
     folder = RunFolder(tmp_path / "place" / "student")
     folder.path.parent.mkdir()
@@ -36,7 +43,7 @@ def run(tmp_path: Path) -> RunFolder:
         "corpus": "fsdd", "data_dir": "/home/jane/corpora/fsdd", "teachers": ["fsdd/theo=/home/jane/runs/theo"],
         "hub_token": "hf_secret", "output_dir": str(folder.path), "alpha": 0.7, "hard_losses": ["ctc"],
     }, recipe="distill")  # fmt: skip
-    save("bilstm", folder.path)
+    shutil.copytree(student, folder.path, dirs_exist_ok=True)
     folder.write_results(
         model_type="bilstm_ctc", parameters=10, bytes=40, corpus="fsdd", teachers=["/home/jane/runs/theo"], seed=0
     )

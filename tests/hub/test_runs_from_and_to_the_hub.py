@@ -50,6 +50,7 @@ def put(hub: LoopbackHub, name: str, folder: Path, private: bool = False) -> str
     return hub.put(name, {file.name: file.read_bytes() for file in folder.iterdir()}, private)
 
 
+@pytest.mark.slow
 def test_a_run_is_published_at_its_end_and_teaches_by_name_and_commit(connected, repository, tmp_path, as_a_stranger):
     push = {"push_to_hub": "true", "hub_model_id": "owner/teacher"}
     assert recipe(repository, "train", output_dir=tmp_path / "teacher", **RUN, **push, data_dir=tmp_path / "data") == 0
