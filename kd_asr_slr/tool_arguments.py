@@ -192,3 +192,23 @@ class PushArguments:
         if not self.repository:
             found.append("no repository is named; set --repository OWNER/NAME")
         return found
+
+
+@dataclass
+class ExportArguments:
+    """Which run is exported, in which format, and on what the export is checked."""
+
+    run: str | None = option(None, "the run folder")
+    format: str = option("onnx", "onnx, int8 (onnx with int8 weights), or torch_export")
+    output: str | None = option(None, "the file; default: student.onnx, student-int8.onnx or student.pt2 in the run")
+    split: str | None = option(None, "split the export is checked on; default: the run's dev split")
+    utterances: int = option(32, "utterances of it that are compared")
+    batch_size: int = option(4, "utterances a forward pass")
+    tolerance: float = option(1e-4, "largest difference of a log-probability from PyTorch's (onnx, torch_export)")
+    wer_change: float = option(0.01, "int8: largest rise of the WER on these utterances, as a fraction")
+
+    def problems(self) -> list[str]:
+        """Sentences about values that cannot be used."""
+        found = [] if self.run else ["no run to export; set --run FOLDER"]
+        found += one_of("format", self.format, ("onnx", "int8", "torch_export"))
+        return found + at_least(self, 1, "utterances", "batch_size") + at_least(self, 0, "tolerance", "wer_change")

@@ -13,11 +13,11 @@ FLOORS = {
     "arguments": 0, "tool_arguments": 0, "command_line": 0, "yaml_options": 0, "stages": 0,
     "corpora": 1, "processing": 1, "models": 1, "decoding": 1, "scoring": 1,
     "teachers": 2, "losses": 2, "reporting": 2,
-    "hub": 3,
+    "export": 3, "hub": 3,
     "training": 4,
 }  # fmt: skip
 WITHOUT_TORCH = ("decoding", "scoring", "reporting")
-LAZY_EVERYWHERE = ("nemo", "pyctcdecode", "kenlm", "matplotlib", "librosa")
+LAZY_EVERYWHERE = ("nemo", "onnxruntime", "pyctcdecode", "kenlm", "matplotlib", "librosa")
 
 
 def modules(repository: Path) -> list[Path]:

@@ -16,7 +16,7 @@ import kd_asr_slr.arguments
 import kd_asr_slr.tool_arguments
 
 RECIPES = {"train", "distill", "cache_teachers", "score", "compare", "report", "prepare_data", "overfit", "estimate_lm"}
-RECIPES |= {"experiment", "adapt_teachers", "push"}
+RECIPES |= {"experiment", "adapt_teachers", "export", "push"}
 HELP_SECONDS = 15  # under 6 on two free cores; a test machine is shared
 
 
@@ -58,7 +58,7 @@ def test_help_is_quick(recipe: str, repository: Path) -> None:
 def test_every_option_of_ours_has_a_help_text() -> None:
     rooms = {**vars(kd_asr_slr.arguments), **vars(kd_asr_slr.tool_arguments)}
     classes = [item for item in rooms.values() if hasattr(item, "problems")]
-    assert len(classes) == 10
+    assert len(classes) == 11
     for cls in classes:
         own = set(cls.__annotations__)
         lacking = [item.name for item in dataclasses.fields(cls) if item.name in own and not item.metadata.get("help")]
