@@ -121,6 +121,7 @@ def bytes_and_gradients(suite: Suite, folder: Path, vocabulary: int, teachers: i
     """A store of each form: how much smaller it is, and what the gradient loses."""
     made = make_class(vocabulary, teachers, suite.quick)
     where = f"V {vocabulary}, K {teachers}"
+    half = "teachers trained half as long: more of their mass is tail" if suite.quick else ""
     suite.show(f"{where}: words that a teacher hears right", made.words_heard, note="trained here, on labels")
     frames = sum(map(len, made.targets))
     for name in names:
@@ -130,8 +131,8 @@ def bytes_and_gradients(suite: Suite, folder: Path, vocabulary: int, teachers: i
         line, note = f"{where}, {name}", f"{taken / frames:.0f} bytes a frame"
         if name == "topk":
             suite.at_least(f"{line}: times smaller than the teachers' float32", dense / taken, 500, note=note)
-            suite.at_least(f"{line}: cosine of the gradients at T 1", kept[1.0], 0.999)
-            suite.at_least(f"{line}: cosine at T 2", kept[2.0], 0.99)
+            suite.at_least(f"{line}: cosine of the gradients at T 1", kept[1.0], 0.999, note=half)
+            suite.at_least(f"{line}: cosine at T 2", kept[2.0], 0.99, note=half)
             suite.show(f"{line}: cosine at T 4", kept[4.0], note="cache_teachers warns of it; use quantised there")
             lost = signal_of(CachedTeachers(reader), [str(number) for number in range(len(made.targets))]).sparse
             valid = torch.arange(lost.ids.shape[1])[None] < torch.tensor([[len(item)] for item in made.targets])
