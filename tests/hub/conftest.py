@@ -62,6 +62,7 @@ def connected(hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     for name, value in settings.items():
         monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
     monkeypatch.setattr("huggingface_hub.hf_api.api.endpoint", hub.endpoint)  # made when the client was imported
+    monkeypatch.setattr("transformers.utils.hub._hf_api", None)  # made at its first use, with the endpoint of then
     monkeypatch.setenv("HF_TOKEN", "hf_writer")
     close_session()
     return hub
