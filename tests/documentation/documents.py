@@ -48,6 +48,11 @@ class Command:
         return found[1] if found else None
 
     @property
+    def of_the_package(self) -> bool:
+        """Whether it runs the package itself."""
+        return "python -m kd_asr_slr" in self.text
+
+    @property
     def arguments(self) -> list[str]:
         """What stands after the recipe."""
         words = self.words

@@ -4,7 +4,7 @@ What differs from a reader's terminal:
 - the corpora are tiny trees in the layouts that the documents state (`trees`), and no recipe is left out;
 - options are appended (`TINY`): one epoch, small networks, no check that an untrained teacher must fail;
 - recipes run in this process, without `accelerate launch` or `python` before them, to save the start of 40 programs;
-  the first command of README.md and torchrun's are run by a shell, launcher and all.
+  the first command of README.md, torchrun's and the package's own are run by a shell, launcher and all.
 """
 
 from __future__ import annotations
@@ -113,9 +113,10 @@ def in_shell(command: Command, checkout: Path) -> Result:
 def test_what_the_document_says_works(document: str, checkout: Path) -> None:
     if document in TREES:
         TREES[document](checkout)
-    commands = [c for c in COMMANDS if c.document == document and c.recipe and not c.only_parsed]
+    runs = [c for c in COMMANDS if c.document == document and not c.only_parsed]
+    commands = [c for c in runs if c.recipe or c.of_the_package]
     for number, command in enumerate(commands):
-        literally = "torchrun" in command.text or (document == "README.md" and number == 0)
+        literally = "torchrun" in command.text or command.of_the_package or (document == "README.md" and number == 0)
         if literally:
             check(command, in_shell(command, checkout))
         else:
@@ -155,7 +156,7 @@ def test_every_command_is_run_or_listed() -> None:
     assert len(COMMANDS) > 40
     strange = [
         command for command in COMMANDS
-        if command.recipe is None and not command.text.startswith(tuple(OTHERS))
+        if not (command.recipe or command.of_the_package or command.text.startswith(tuple(OTHERS)))
     ]  # fmt: skip
     assert not strange, "neither run nor listed:\n" + "\n".join(f"{c.document}: {c.text}" for c in strange)
     unused = [part for part in OTHERS if not any(c.text.startswith(part) for c in COMMANDS)]
