@@ -87,7 +87,27 @@ def read_audio(path: str | Path, sampling_rate: int = 16000) -> np.ndarray:
         raise UserError(f"{path}: the header declares {declared} samples but {len(samples)} can be read", fix=_REPLACE)
     waveform = samples.mean(axis=1, dtype=np.float32)  # [S]
     _check_values(path, waveform, "sample")
-    return waveform if rate == sampling_rate else _resampled(path, waveform, rate, sampling_rate)
+    return waveform if rate == sampling_rate else resampled(path, waveform, rate, sampling_rate)
+
+
+def resampled(what: str | Path, waveform: np.ndarray, rate: float, wanted: int) -> np.ndarray:
+    """A waveform at another rate.
+
+    Args:
+        what: its name in messages.
+        waveform: float32 [S].
+        rate: samples a second that it has.
+        wanted: samples a second wanted.
+
+    Raises:
+        UserError: if it is too short for a single sample.
+    """
+    import soxr
+
+    found = soxr.resample(waveform, rate, wanted)
+    if len(found) == 0:
+        raise UserError(f"{what}: {len(waveform)} samples at {rate:g} Hz are too short to resample", fix=_REPLACE)
+    return found.astype(np.float32, copy=False)
 
 
 def read_features(path: str | Path) -> np.ndarray:
@@ -226,15 +246,6 @@ def _check_audio_header(path: Path) -> tuple[int, int]:
 def _unreadable(path: Path, error: Exception) -> UserError:
     reason = str(error).rsplit(": ", 1)[-1].rstrip(".")
     return UserError(f"{path}: cannot be read as {path.suffix.lower()[1:]} audio ({reason})", fix=_REPLACE)
-
-
-def _resampled(path: Path, waveform: np.ndarray, rate: int, wanted: int) -> np.ndarray:
-    import soxr
-
-    resampled = soxr.resample(waveform, rate, wanted)
-    if len(resampled) == 0:
-        raise UserError(f"{path}: {len(waveform)} samples at {rate} Hz are too short to resample", fix=_REPLACE)
-    return resampled.astype(np.float32, copy=False)
 
 
 def _check_shape(path: Path, shape: tuple[int, ...]) -> None:

@@ -29,11 +29,16 @@ def trim_silence(waveform: np.ndarray, sampling_rate: int, below_db: float) -> n
         >>> trim_silence(np.r_[np.zeros(16000), np.ones(8000), np.zeros(16000)], 16000, 40).shape
         (8320,)
     """
+    return waveform[heard_part(waveform, sampling_rate, below_db)]
+
+
+def heard_part(waveform: np.ndarray, sampling_rate: int, below_db: float) -> slice:
+    """The samples that `trim_silence` keeps; see there."""
     frame, hop = round(FRAME_SECONDS * sampling_rate), round(HOP_SECONDS * sampling_rate)
     heard = np.flatnonzero(_decibels(waveform, frame, hop) > -below_db)
     if not heard.size:
-        return waveform
-    return waveform[heard[0] * hop : (heard[-1] + 1) * hop]
+        return slice(0, len(waveform))
+    return slice(int(heard[0]) * hop, min((int(heard[-1]) + 1) * hop, len(waveform)))
 
 
 def _decibels(waveform: np.ndarray, frame: int, hop: int) -> np.ndarray:
