@@ -1,4 +1,4 @@
-"""`python -m kd_asr_slr`: the version, and whether this installation can work."""
+"""`python -m kd_asr_slr`: the version, whether this installation can work, where its configs and recipes lie."""
 
 from __future__ import annotations
 
@@ -16,10 +16,20 @@ def main() -> None:
     asked.add_argument(
         "--doctor", action="store_true", help="versions, devices, and what is missing for what; exit code 2: not ready"
     )
-    parser.parse_args()
+    for name in ("configs", "recipes"):
+        asked.add_argument(
+            f"--{name}", dest="folder", action="store_const", const=name, help=f"the folder that holds the {name}"
+        )
+    arguments = parser.parse_args()
 
-    from kd_asr_slr.installation import diagnose
+    from kd_asr_slr.installation import diagnose, folder_of
 
+    if arguments.folder:
+        folder = folder_of(arguments.folder)
+        print(
+            folder or f"error: this installation has no {arguments.folder}", file=sys.stdout if folder else sys.stderr
+        )
+        sys.exit(0 if folder else 2)
     lines, ready = diagnose()
     print("\n".join(lines))
     sys.exit(0 if ready else 2)

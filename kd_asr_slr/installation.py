@@ -1,4 +1,4 @@
-"""What is installed here, against what the package asks for, and who needs what is missing.
+"""What is installed here, and where: versions against what the package asks for, who needs what is missing.
 
 Imports nothing but the standard library at its top: it has to speak where everything else is missing.
 """
@@ -60,6 +60,29 @@ class Finding:
         return f"  {self.name:<18}{state:<16}{self.wanted:<14}{purpose}{remark}".rstrip()
 
 
+def folder_of(name: str) -> Path | None:
+    """Where the package's configs or recipes lie: in its checkout, or where the wheel has put them.
+
+    Args:
+        name: "configs" or "recipes".
+
+    Returns:
+        The folder; None where the installation has not brought it.
+    """
+    if _is_checkout():
+        return PACKAGE.parent / name
+    installed = ("share", NAME, name)
+    for file in metadata.files(NAME) or []:
+        for depth, folder in enumerate(file.parents):
+            if folder.parts[-3:] == installed:
+                return Path(str(file.locate())).resolve().parents[depth]
+    return None
+
+
+def _is_checkout() -> bool:
+    return (PACKAGE.parent / "setup.cfg").is_file()
+
+
 def requirements() -> dict[str, list[Requirement]]:
     """What the package asks for: by extra; "" has what is always asked for.
 
@@ -70,10 +93,9 @@ def requirements() -> dict[str, list[Requirement]]:
     """
     from packaging.requirements import Requirement
 
-    setup = PACKAGE.parent / "setup.cfg"
-    if setup.is_file():
+    if _is_checkout():
         parser = configparser.ConfigParser(interpolation=None)
-        parser.read(setup, encoding="utf-8")
+        parser.read(PACKAGE.parent / "setup.cfg", encoding="utf-8")
         texts = {"": parser["options"]["install_requires"], **parser["options.extras_require"]}
         return {extra: [Requirement(line) for line in text.split("\n") if line] for extra, text in texts.items()}
     known = [Requirement(line) for line in metadata.requires(NAME) or []]
