@@ -61,7 +61,8 @@ def refuse_dense_losses(form: TargetFormat, settings: LossSettings, blank_id: in
         UserError: naming the losses.
     """
     context = LossContext(blank_id, frame_seconds=frame_seconds)
-    names = [name for name in loss_weights(settings) if "dense_log_probs" in LOSSES[name](settings, context).needs]
+    taught = [name for name in loss_weights(settings) if LOSSES[name].kind != "hard"]
+    names = [name for name in taught if "dense_log_probs" in LOSSES[name](settings, context).needs]
     if form.sparse and names:
         raise UserError(
             f"cache_format '{form.name}' holds some classes of each frame, and with rate_matching "
@@ -182,8 +183,8 @@ def forecast(manifest: StoreManifest, size: int, dense: float, losses: Sequence[
     head = ["temperature", "gradient of a new student", "of a trained one", "mass not written down"]
     return (
         f"the soft targets of {manifest.count:,} utterances will take about {readable(size)} as "
-        f"'{manifest.format['name']}', 1/{dense / size:.3g} of the float32 of {len(manifest.teachers)} teachers. What "
-        f"the form keeps, as the cosine with the gradient of the dense targets:\n"
+        f"'{manifest.format['name']}'; all that its teachers ({len(manifest.teachers)}) say is {readable(dense)} in "
+        f"float32. What the form keeps, as the cosine with the gradient of the dense targets:\n"
         f"{markdown_table(head, lines, [True] * len(head))}"
     )
 

@@ -122,7 +122,9 @@ def test_logits_are_raw_and_the_head_reads_the_last_hidden_state(name: str) -> N
     features, mask = padded_batch()
     output = run_ctc(model, {"input_features": features, "attention_mask": mask}, output_hidden_states=True)
     assert [tuple(state.shape) for state in output.hidden_states] == [(4, 8, 16)] * 2
-    torch.testing.assert_close(model.head(output.hidden_states[-1]), output.logits)
+    heard = torch.arange(8) < output.logit_lengths.unsqueeze(1)  # padding frames are blanks in eval mode
+    torch.testing.assert_close(model.head(output.hidden_states[-1])[heard], output.logits[heard])
+    assert (output.logits[~heard].argmax(-1) == model.config.pad_token_id).all() and not heard.all()
     assert (output.logits.logsumexp(-1).abs() > 1e-2).any()
     assert run_ctc(model, {"input_features": features, "attention_mask": mask}).hidden_states is None
 
