@@ -117,8 +117,8 @@ class Recogniser:
         """
         if sampling_rate is not None and not 0 < sampling_rate < math.inf:
             raise UserError(f"the sampling rate is {sampling_rate}", expected="more than 0")
-        values = self._read(media, sampling_rate)
-        heard = self._heard(values)
+        values = self.read(media, sampling_rate)
+        heard = self.heard(values)
         what = "the array" if isinstance(media, np.ndarray) else str(media)
         path = self.best_path(values[heard], what)
         clock = self._clock(len(values), heard, sampling_rate)
@@ -134,12 +134,7 @@ class Recogniser:
         Raises:
             UserError: if it is too short for one output frame, or the network says NaN.
         """
-        inputs = self.processor.extract(values)
-        if int(lengths_after(self.model, torch.tensor([len(inputs)]))[0]) < 1:
-            unit = "samples" if self._kind == "audio" else "frames"
-            raise UserError(
-                f"{what}: {len(values)} {unit} are too short for {self.name}", expected="one output frame at least"
-            )
+        inputs = self.inputs(values, what)
         name = self.processor.input_name
         with torch.inference_mode():
             output = run_ctc(self.model, pad_inputs([inputs], name))
@@ -147,8 +142,32 @@ class Recogniser:
         refuse_nan(logits)
         return logits.argmax(-1)
 
-    def _read(self, media: str | Path | np.ndarray, sampling_rate: float | None) -> np.ndarray:
-        """Waveform [S] at the processor's rate, or frames [T, F]."""
+    def inputs(self, values: np.ndarray, what: str = "the array") -> np.ndarray:
+        """What the network takes of them: features [T, F], or a waveform [S].
+
+        Args:
+            values, what: see `best_path`.
+
+        Raises:
+            UserError: if they are too short for one output frame.
+        """
+        inputs = self.processor.extract(values)
+        if int(lengths_after(self.model, torch.tensor([len(inputs)]))[0]) < 1:
+            unit = "samples" if self._kind == "audio" else "frames"
+            raise UserError(
+                f"{what}: {len(values)} {unit} are too short for {self.name}", expected="one output frame at least"
+            )
+        return inputs
+
+    def read(self, media: str | Path | np.ndarray, sampling_rate: float | None = None) -> np.ndarray:
+        """The waveform [S] of a file or array at the processor's rate, or its frames [T, F].
+
+        Args:
+            media, sampling_rate: as for recognising.
+
+        Raises:
+            UserError: if it cannot be read, or is not what this model takes.
+        """
         wanted = self.processor.sampling_rate
         if isinstance(media, np.ndarray):
             self._check_kind("audio" if media.ndim == 1 else "features", "the array")
@@ -160,7 +179,7 @@ class Recogniser:
             raise UserError(f"{media}: a sampling rate is given beside a file that has its own", fix="leave it out")
         return read_audio(media, wanted)
 
-    def _heard(self, values: np.ndarray) -> slice:
+    def heard(self, values: np.ndarray) -> slice:
         """The part that the network is given: all of it, unless it was trained on trimmed recordings."""
         if self._trim_db is None or self.processor.sampling_rate is None:
             return slice(0, len(values))

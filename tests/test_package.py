@@ -16,7 +16,7 @@ import kd_asr_slr.arguments
 import kd_asr_slr.tool_arguments
 
 RECIPES = {"train", "distill", "cache_teachers", "score", "compare", "report", "prepare_data", "overfit", "estimate_lm"}
-RECIPES |= {"experiment", "adapt_teachers", "export", "push", "recognise"}
+RECIPES |= {"experiment", "adapt_teachers", "export", "push", "recognise", "stream"}
 HELP_SECONDS = 15  # under 6 on two free cores; a test machine is shared
 
 
