@@ -18,7 +18,13 @@ from kd_asr_slr.models.auto import frame_ratio
 from kd_asr_slr.models.forward import lengths_after, run_ctc
 from kd_asr_slr.processing.collator import Collator
 from kd_asr_slr.progress import Progress
-from kd_asr_slr.training.callbacks import CurvesCallback, EpochCallback, EpochCopyCallback, LogLineCallback
+from kd_asr_slr.training.callbacks import (
+    CurvesCallback,
+    EpochCallback,
+    EpochCopyCallback,
+    LogLineCallback,
+    SameNamesCallback,
+)
 from kd_asr_slr.training.curriculum import CurriculumSampler, build_sampler
 from kd_asr_slr.training.data import evaluation_items, protocol_of, training_items, training_part
 from kd_asr_slr.training.evaluation import DevMetrics
@@ -87,6 +93,7 @@ def build_trainer(
     )
     for theirs in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(theirs)
+    trainer.callback_handler.callbacks.insert(0, SameNamesCallback())  # `add_callback` would put it behind the loggers
     trainer.add_callback(ProgressLine(trainer.parts_so_far))
     trainer.add_callback(CurvesCallback(training.target_wer))
     if training.checkpoint_every_epochs:

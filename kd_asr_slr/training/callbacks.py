@@ -17,6 +17,15 @@ from kd_asr_slr.training.curriculum import CurriculumSampler
 from kd_asr_slr.training.frame_batches import FrameBatchSampler
 
 RATES = {"eval_wer", "eval_wra", "valid_frame_ratio"}
+# The last entry of a training. transformers sends these five to TensorBoard as train/train_runtime and so on, to
+# Weights & Biases outside of the history, to trackio not at all; other names it treats alike in all three.
+TOTALS = {
+    "train_runtime": "runtime",
+    "train_samples_per_second": "samples_per_second",
+    "train_steps_per_second": "steps_per_second",
+    "train_loss": "mean_loss",
+    "total_flos": "flos",
+}
 
 
 class EpochCallback(TrainerCallback):
@@ -39,6 +48,26 @@ class EpochCallback(TrainerCallback):
         # A run that is taken up in the middle of epoch 1 starts at 1.5; whole epochs are exact in floating point.
         for follower in self._followers:
             follower.set_epoch(int(state.epoch or 0))
+
+
+class SameNamesCallback(TrainerCallback):
+    """Gives the totals of a training the same names in every logger (`--report_to`); has to come before the loggers.
+
+    The trainer's own history keeps transformers' names.
+    """
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Rename them in the entry, which every later callback is handed too."""
+        if logs:
+            for name in TOTALS.keys() & logs.keys():
+                logs[TOTALS[name]] = logs.pop(name)
 
 
 class LogLineCallback(TrainerCallback):
