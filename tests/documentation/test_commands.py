@@ -78,10 +78,10 @@ def tiny(command: Command) -> list[str]:
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkout to type in: recipes, configs and the package are those of this one."""
+    """A checkout to type in: recipes, configs, docs and the package are those of this one."""
     folder = tmp_path / "kd_asr_slr"
     folder.mkdir()
-    for name in ("recipes", "configs", "kd_asr_slr", "accelerate_config.yaml"):
+    for name in ("recipes", "configs", "docs", "kd_asr_slr", "accelerate_config.yaml"):
         (folder / name).symlink_to(REPOSITORY / name)
     monkeypatch.chdir(folder)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

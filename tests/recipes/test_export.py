@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from recipe_runs import Refuse, done, run
+from recipe_runs import REPOSITORY, Refuse, done, run
+
+from kd_asr_slr.processing.auto import load_processor
 
 pytestmark = pytest.mark.slow
 
@@ -31,3 +36,25 @@ def test_onnx_is_checked_and_runs_without_torch(feature_run: Path, tmp_path: Pat
 
 def test_what_differs_is_refused_and_not_written(feature_run: Path, refuse: Refuse, tmp_path: Path) -> None:
     refuse("export", "log-probabilities differ by", run=feature_run, tolerance=0, output=tmp_path / "student.onnx")
+
+
+def test_the_example_reads_what_the_run_read_without_torch(feature_run: Path, features: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    target = feature_run / "student.onnx"  # where the recipe puts it, and beside vocab.json
+    done(run("export", run=feature_run))
+    rows = [json.loads(line) for line in (feature_run / "predictions-test.jsonl").read_text().splitlines()]
+    extractor = load_processor(feature_run).feature_extractor
+    paths = []
+    for row in rows:
+        paths.append(tmp_path / f"{row['id']}.npy")
+        with np.load(features.parent / "npz" / f"{row['id']}.npz") as stored:
+            np.save(paths[-1], extractor.extract(stored["features"]))
+    example = REPOSITORY / "docs" / "examples" / "recognise_onnx.py"
+    absent = "import runpy, sys; sys.modules.update(torch=None, transformers=None, kd_asr_slr=None)"
+    program = f"{absent}; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    shown = subprocess.run(
+        [sys.executable, "-c", program, example, target, *paths], capture_output=True, text=True, check=True
+    ).stdout
+    target.unlink()
+    assert shown.splitlines() == [f"{path}\t{row['hypothesis']}" for path, row in zip(paths, rows, strict=True)]
+    assert len({row["hypothesis"] for row in rows}) > 1
