@@ -57,7 +57,7 @@ def runner_of(network: nn.Module) -> Runner:
     return run
 
 
-def export(network: CtcNetwork, example: Mapping[str, torch.Tensor], kind: str, path: Path) -> Runner:
+def export(network: CtcNetwork, example: Mapping[str, torch.Tensor], kind: str, path: Path, threads: int = 0) -> Runner:
     """Write a network, and load what was written.
 
     Args:
@@ -65,6 +65,7 @@ def export(network: CtcNetwork, example: Mapping[str, torch.Tensor], kind: str, 
         example: a batch of at least 2 utterances, the input under its own name and `attention_mask`.
         kind: one of `FORMATS`.
         path: the file to write.
+        threads: of onnxruntime, for what was written; 0 lets it choose.
 
     Returns:
         What was written, as a function.
@@ -84,13 +85,14 @@ def export(network: CtcNetwork, example: Mapping[str, torch.Tensor], kind: str, 
             _quantise(whole, path)
         finally:
             whole.unlink(missing_ok=True)
-    return _onnx_runner(path)
+    return _onnx_runner(path, threads)
 
 
 def unsupported(error: Exception, kind: str) -> UserError:
     """The sentence about a network that a format cannot hold: which operator it was, where the error tells."""
-    named = OPERATOR.findall(str(error))
-    why = f"it has no {named[0]}" if named else str(error).strip().splitlines()[0][:200]
+    message = str(error).strip().partition("[Caused by")[0].strip()  # what follows is the graph
+    named = OPERATOR.findall(message)
+    why = f"it has no {named[0]}" if named else (message.splitlines() or [type(error).__name__])[0][:200]
     return UserError(
         f"the network cannot be written as {kind}: {why}",
         expected="a network whose operators the format has",
@@ -124,13 +126,14 @@ def _quantise(source: Path, target: Path) -> None:
     quantize_dynamic(str(source), str(target), weight_type=QuantType.QInt8, per_channel=True)
 
 
-def _onnx_runner(path: Path) -> Runner:
+def _onnx_runner(path: Path, threads: int) -> Runner:
     try:
         import onnxruntime
     except ImportError as error:
         raise UserError("onnxruntime is not installed", fix='pip install "kd_asr_slr[export]"') from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     names = [item.name for item in session.get_inputs()]
 
