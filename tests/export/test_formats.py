@@ -12,6 +12,7 @@ from torch import nn
 from kd_asr_slr.errors import UserError
 from kd_asr_slr.export.formats import CtcNetwork, export, runner_of
 from kd_asr_slr.export.parity import compare
+from kd_asr_slr.models.auto import build_model
 from kd_asr_slr.models.bilstm.configuration_bilstm import BiLstmConfig
 from kd_asr_slr.models.bilstm.modeling_bilstm import BiLstmForCTC
 
@@ -55,6 +56,17 @@ def test_onnx_gives_the_same_numbers_at_other_lengths(options: dict[str, object]
     assert all(first == second for first, second in same.hypotheses.values())
     assert len(same.hypotheses) == sum(count for count, _ in SIZES)
     assert [path.name for path in tmp_path.iterdir()] == ["student"]
+
+
+@pytest.mark.parametrize("kind", ["i3d", "mobilenet"])
+def test_onnx_of_landmark_networks_gives_the_same_numbers_at_other_lengths(kind: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_layers": 1, "stream_width": 16}
+    network = CtcNetwork(build_model(kind, sizes, input_size=12, vocab_size=9, pad_token_id=0).eval())
+    written = export(network, batch(2, 24), "onnx", tmp_path / "student")
+    same = compare(runner_of(network), written, items(), "input_features", text_of)
+    assert same.difference < 1e-5
+    assert all(first == second for first, second in same.hypotheses.values())
 
 
 class Convolution(nn.Module):
