@@ -68,8 +68,9 @@ def built(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
 def installed(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of packages in which the wheel, and nothing else, is installed."""
     prefix = tmp_path_factory.mktemp("installed")
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--prefix", str(prefix)]
-    subprocess.run([*pip, str(built.file)], check=True, timeout=120)
+    # Without --ignore-installed pip would first take the package that these tests run in out of its own environment.
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--ignore-installed", "--no-deps", "--no-index"]
+    subprocess.run([*pip, "--prefix", str(prefix), str(built.file)], check=True, timeout=120)
     (folder,) = prefix.rglob("site-packages")
     return folder
 
