@@ -47,9 +47,9 @@ demo: $(INSTALLED)
 	$(LAUNCH) recipes/distill.py --config $(DEMO)/sign_student.yaml
 	$(LAUNCH) recipes/score.py --run $(RUNS)/sign-student --decoder beam
 	@echo "== the table, made from the run folders"
-	@$(BIN)/python recipes/compare.py --overview --output $(RUNS)/table.md \
+	@$(BIN)/python recipes/compare.py \
 	  $(RUNS)/speech-generalist $(RUNS)/speech-baseline $(RUNS)/speech-student \
-	  $(RUNS)/sign-teacher $(RUNS)/sign-baseline $(RUNS)/sign-student
+	  $(RUNS)/sign-teacher $(RUNS)/sign-baseline $(RUNS)/sign-student --overview --output $(RUNS)/table.md
 	@echo "the distilled students, each with a model card, curves and results:"
 	@echo "  $(RUNS)/speech-student"
 	@echo "  $(RUNS)/sign-student"
