@@ -1,5 +1,5 @@
 # make demo   install, then the whole job on built-in data: teachers -> student -> scores -> table (10 minutes on 2 cores)
-# make test   install, then lint and all tests, offline (8 minutes on 2 cores)
+# make test   install, then lint and all tests, offline (11 minutes on 2 cores, the install included)
 # make bench  what distillation costs, as ratios, into benchmarks/results (20 minutes on 2 cores; QUICK=1 is shorter)
 
 PYTHON ?= python3
