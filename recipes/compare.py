@@ -2,6 +2,7 @@
 
 python recipes/compare.py runs/fsdd/baseline runs/fsdd/student --baseline baseline
 python recipes/compare.py runs/synthetic/*-seed? --seeds --baseline label-only --output table.md table.tex table.json
+python recipes/compare.py runs/fsdd/* --baseline baseline --main_decoder beam
 python recipes/compare.py runs/demo/speech-student runs/demo/sign-student --overview
 python recipes/compare.py runs/fsdd-loo/*-seed? --folds --baseline label-only --output runs/fsdd-loo/table.md
 """
@@ -24,6 +25,7 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders")
     parser.add_argument("--split", default="test", help="split whose scores are compared (default: test)")
     parser.add_argument("--decoder", help="only this decoder's scores; default: every one (folds: greedy)")
+    parser.add_argument("--main_decoder", metavar="DECODER", help="whose WRA, errors and tests; default: one all have")
     parser.add_argument("--protocol", help="scoring protocol, where the runs were scored by several")
     parser.add_argument("--baseline", metavar="RUN", help="run (folds: row) that every other one is tested against")
     parser.add_argument("--seeds", action="store_true", help="fold runs NAME-seedN into mean and spread")
@@ -39,6 +41,8 @@ def main() -> None:
         parser.error("--overview, --seeds and --folds are three tables; give one of them")
     if arguments.oracle and not arguments.folds:
         parser.error("--oracle goes with --folds")
+    if arguments.main_decoder and (arguments.overview or arguments.folds):
+        parser.error("--main_decoder is about a line a run with several decoders; leave out --overview and --folds")
     if arguments.baseline and arguments.overview:
         parser.error("--baseline does not go with --overview: nothing is computed between its lines")
     for path in arguments.output:
@@ -58,7 +62,7 @@ def page_of(arguments: argparse.Namespace) -> Page:
     if arguments.folds:
         decoder, chosen = arguments.decoder or "greedy", {"metric": arguments.metric, "oracle": arguments.oracle}
         return fold_table(runs, split, decoder, arguments.protocol, baseline=baseline, **chosen).page()
-    chosen = {"baseline": baseline, "seeds": arguments.seeds}
+    chosen = {"baseline": baseline, "seeds": arguments.seeds, "main": arguments.main_decoder}
     return comparison(runs, split, arguments.decoder, arguments.protocol, **chosen)
 
 

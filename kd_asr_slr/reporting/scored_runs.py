@@ -41,9 +41,9 @@ class ScoredRun:
     rows: Rows | None
 
     @property
-    def decoding(self) -> tuple[str, str | None]:
-        """What it was decoded with: the decoder, and the language model's file name."""
-        return self.score["decoder"], Path(self.score["lm"]).name if self.score["lm"] else None
+    def decoding(self) -> str:
+        """What it was decoded with, the language model by its file's name: "greedy", "beam + 4gram.arpa"."""
+        return self.score["decoder"] + (f" + {Path(self.score['lm']).name}" if self.score["lm"] else "")
 
 
 def read_scored(

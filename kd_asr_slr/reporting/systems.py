@@ -1,4 +1,4 @@
-"""Systems of a comparison, a line each: a run (or its seeds) with one decoder, and how far it is from the baseline."""
+"""Systems of a comparison: a run (or its seeds) with one decoder, and how far it is from the baseline."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from kd_asr_slr.errors import UserError, raise_all
 from kd_asr_slr.reporting.scored_runs import ScoredRun
-from kd_asr_slr.scoring.matched_pairs import MatchedPairs, matched_pairs, segments_of
+from kd_asr_slr.scoring.matched_pairs import MatchedPairs, matched_pairs, segments_of_runs
 from kd_asr_slr.scoring.protocols import get_protocol
 from kd_asr_slr.scoring.score import count_rows
 from kd_asr_slr.scoring.significance import Estimate, Outcomes, compare_systems, holm, joined, rate_of_system, stacked
@@ -25,9 +25,10 @@ class Difference:
 
     Args:
         relative: (WER - the baseline's) / the baseline's; None where that is 0.
-        bootstrap: the difference of WER by the paired bootstrap; None without predictions.
-        matched: the matched-pairs test; None without predictions, and for systems of several runs.
-        bootstrap_holm, matched_holm: the p-values, corrected for the number of comparisons in the table.
+        bootstrap: the difference of WER by the paired bootstrap, of utterances and of seeds where there are several;
+            None without predictions, and with a decoder that is not tested.
+        matched: the matched-pairs test, of the runs as they are; None where `bootstrap` is.
+        bootstrap_holm, matched_holm: the p-values, corrected for the number of tests that are made.
     """
 
     relative: float | None
@@ -39,7 +40,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class System:
-    """One line of a comparison.
+    """A run, or the seeds of one, with one decoder.
 
     Args:
         name: of the run; without its seed where seeds are folded.
@@ -52,6 +53,11 @@ class System:
     runs: tuple[ScoredRun, ...]
     interval: tuple[float, float] | None
     difference: Difference | None = None
+
+    @property
+    def decoding(self) -> str:
+        """What it was decoded with, as its column is called."""
+        return self.runs[0].decoding
 
     def mean(self, figure: str) -> float:
         """Mean over the runs of "wer" or "wra", a fraction."""
@@ -80,7 +86,7 @@ def systems_of(runs: Sequence[ScoredRun], seeds: bool = False) -> list[System]:
     Raises:
         UserError: where two runs of a system have the same seed.
     """
-    groups: dict[tuple[str, tuple[str, str | None]], list[ScoredRun]] = {}
+    groups: dict[tuple[str, str], list[ScoredRun]] = {}
     for run in runs:
         name = SEED_SUFFIX.sub("", run.results["name"]) if seeds else run.label
         groups.setdefault((name, run.decoding), []).append(run)
@@ -88,42 +94,45 @@ def systems_of(runs: Sequence[ScoredRun], seeds: bool = False) -> list[System]:
     for (name, decoding), members in groups.items():
         found = [run.results["seed"] for run in members]
         if len(set(found)) < len(found):
-            problems.append(f"{name} ({decoding[0]}) has the seeds {found}; expected each once")
+            problems.append(f"{name} ({decoding}) has the seeds {found}; expected each once")
     raise_all(problems, "these runs cannot be folded")
     return [System(name, tuple(members), _interval(members)) for (name, _), members in groups.items()]
 
 
-def compared(systems: Sequence[System], baseline: str) -> list[System]:
-    """The systems with their differences from the baseline's line of the same decoder, and corrected p-values.
+def compared(systems: Sequence[System], name: str, tested: str) -> list[System]:
+    """The systems with their differences from the baseline's system of the same decoder.
 
     Args:
-        systems: all lines of the table.
-        baseline: the name of one, or its run folder.
+        systems: all of the table.
+        name: of the baseline, see `baseline_name`.
+        tested: the decoding whose systems are tested: tests of every decoder would be as many more chances to find
+            something, and their correction would hide what there is.
+    """
+    bases = {system.decoding: system for system in systems if system.name == name}
+    found = []
+    for system in systems:
+        base = bases.get(system.decoding)
+        if base is None or system is base:
+            found.append(system)
+        else:
+            found.append(replace(system, difference=_difference(system, base, system.decoding == tested)))
+    return _corrected(found)
+
+
+def baseline_name(systems: Sequence[System], baseline: str) -> str:
+    """The name of the systems that a user calls by it, by a run's name, or by a run folder.
 
     Raises:
         UserError: where no system is called so.
     """
-    name = _named(systems, baseline)
-    bases = {system.runs[0].decoding: system for system in systems if system.name == name}
-    lines = []
-    for system in systems:
-        base = bases.get(system.runs[0].decoding)
-        if base is None or system is base:
-            lines.append(system)
-        else:
-            lines.append(replace(system, difference=_difference(system, base)))
-    return _corrected(lines)
-
-
-# -- inside ----------------------------------------------------------------------------------------------------
-
-
-def _named(systems: Sequence[System], baseline: str) -> str:
     for system in systems:
         if baseline in (system.name, *(str(run.folder.path) for run in system.runs), system.runs[0].results["name"]):
             return system.name
     names = ", ".join(dict.fromkeys(system.name for system in systems))
     raise UserError(f"no run is called '{baseline}'", expected=f"one of {names}", fix="name one of them as --baseline")
+
+
+# -- inside ----------------------------------------------------------------------------------------------------
 
 
 def _interval(runs: Sequence[ScoredRun]) -> tuple[float, float] | None:
@@ -136,16 +145,16 @@ def _interval(runs: Sequence[ScoredRun]) -> tuple[float, float] | None:
     return max(0.0, low), high
 
 
-def _difference(system: System, base: System) -> Difference:
+def _difference(system: System, base: System, tested: bool) -> Difference:
     ours, theirs = system.mean("wer"), base.mean("wer")
     relative = (ours - theirs) / theirs if theirs else None
     runs = [*system.runs, *base.runs]
-    if any(run.rows is None for run in runs):
+    if not tested or any(run.rows is None for run in runs):
         return Difference(relative)
     outcomes = _outcomes(runs)
     size = len(system.runs)
     bootstrap = compare_systems([(stacked(outcomes[:size]), stacked(outcomes[size:]))])
-    return Difference(relative, bootstrap, _matched(*runs) if len(runs) == 2 else None)
+    return Difference(relative, bootstrap, _matched(system.runs, base.runs))
 
 
 def _outcomes(runs: Sequence[ScoredRun]) -> list[Outcomes]:
@@ -160,18 +169,19 @@ def _outcomes(runs: Sequence[ScoredRun]) -> list[Outcomes]:
     return joined(tables, [run.label for run in runs], units)
 
 
-def _matched(ours: ScoredRun, theirs: ScoredRun) -> MatchedPairs:
-    protocol = get_protocol(ours.score["protocol"])
-    other = {row["id"]: row["hypothesis"] for row in theirs.rows or []}
+def _matched(ours: Sequence[ScoredRun], theirs: Sequence[ScoredRun]) -> MatchedPairs:
+    first = ours[0]
+    protocol = get_protocol(first.score["protocol"])
+    texts = [[{row["id"]: row["hypothesis"] for row in run.rows or []} for run in side] for side in (ours, theirs)]
     segments = []
-    for row in ours.rows or []:
-        first, second = (protocol.hypothesis_tokens(text) for text in (row["hypothesis"], other[row["id"]]))
-        segments += segments_of(protocol.reference_tokens(row["reference"]), first, second, costs=protocol.costs)
+    for row in first.rows or []:
+        one, other = ([protocol.hypothesis_tokens(run[row["id"]]) for run in side] for side in texts)
+        segments += segments_of_runs(protocol.reference_tokens(row["reference"]), one, other, costs=protocol.costs)
     return matched_pairs(segments)
 
 
 def _corrected(systems: list[System]) -> list[System]:
-    """The same with Holm's p-values, over all lines that have the test."""
+    """The same with Holm's p-values, over all systems that have the test."""
     for test, corrected in (("bootstrap", "bootstrap_holm"), ("matched", "matched_holm")):
         found = [(place, _p_value(system, test)) for place, system in enumerate(systems)]
         known = [(place, value) for place, value in found if value is not None]

@@ -119,14 +119,14 @@ def latex_table(table: Table, caption: str) -> str:
 
 
 def latex_text(text: str) -> str:
-    r"""A text as LaTeX prints it: special characters escaped, "24.37 to 27.01" with a dash between the numbers.
+    r"""A text as LaTeX prints it: special characters escaped, "24.37 to 27.01" with a dash, "+-" as one sign.
 
     Example:
         >>> print(latex_text("a_b & 50 %"))
         a\_b \& 50 \%
     """
     escaped = "".join(LATEX.get(character, character) for character in text.replace("\n", " "))
-    return re.sub(r"(?<=\d) to (?=-?\d)", "--", escaped)
+    return re.sub(r"(?<=\d) to (?=-?\d)", "--", escaped).replace("+-", r"$\pm$")
 
 
 def percent(rate: float) -> str:

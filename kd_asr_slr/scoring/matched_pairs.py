@@ -1,8 +1,13 @@
-"""The matched-pairs test of word errors (MAPSSWE) between two runs, as NIST's sc_stats makes it.
+"""The matched-pairs test of word errors (MAPSSWE) between two systems, as NIST's sc_stats makes it.
 
-Utterances are cut into segments at runs of words that both runs have right, so that the errors of one segment hardly
+Utterances are cut into segments at runs of words that both systems have right, so that the errors of one segment hardly
 depend on those of the next. The difference of errors is then tested over the segments, where it is not zero by
 construction.
+
+A system may be several runs, its seeds (`segments_of_runs`). A segment then ends where every run of both systems is
+right, and has the mean of the errors over the runs. Such segments hardly depend on each other either, and that is all
+that the test asks for. But the runs are taken as they are: it is the chance of the utterances that is tested, not that
+of the seeds. For both at once there is `significance.compare_systems`.
 """
 
 from __future__ import annotations
@@ -19,7 +24,7 @@ from kd_asr_slr.scoring.alignment import align
 BOUNDARY = 2  # words in a row that both runs have right end a segment, as in sc_stats
 FEW_SEGMENTS = 50  # below that the normal distribution is rough (Gillick and Cox)
 
-Segment = tuple[int, int]  # errors of the one run, of the other
+Segment = tuple[float, float]  # errors of the one system, of the other; means over its runs
 Tokens = Sequence[str]
 
 
@@ -67,7 +72,7 @@ def matched_pairs(segments: Sequence[Segment]) -> MatchedPairs:
 
 def segments_of(
     reference: Tokens, ours: Tokens, theirs: Tokens, costs: str = "unit", boundary: int = BOUNDARY
-) -> list[Segment]:
+) -> list[tuple[int, int]]:
     """Cut one utterance into segments and count both runs' errors in each.
 
     A segment ends where both runs have `boundary` words in a row right, without an insertion between them; what is
@@ -86,19 +91,48 @@ def segments_of(
         >>> segments_of("A B C D E F G".split(), "X B C D E F G".split(), "A B C D E F H I".split())
         [(1, 0), (0, 2)]
     """
+    pairs = segments_of_runs(reference, [ours], [theirs], costs, boundary)
+    return [(int(first), int(second)) for first, second in pairs]
+
+
+def segments_of_runs(
+    reference: Tokens,
+    ours: Sequence[Tokens],
+    theirs: Sequence[Tokens],
+    costs: str = "unit",
+    boundary: int = BOUNDARY,
+) -> list[Segment]:
+    """`segments_of` between two systems of several runs: the errors of a segment are means over a system's runs.
+
+    Args:
+        reference: tokens of the reference.
+        ours: what every run of the one system recognised.
+        theirs: what every run of the other one recognised; the systems may have different numbers of runs.
+        costs: of the alignment, see `alignment`.
+        boundary: words in a row that all runs have right.
+
+    Source: Gillick and Cox (ICASSP 1989), whose test asks of the segments that they are independent, and nothing of how
+        their errors are counted. The mean over runs is this module's own reading of it.
+
+    Example:
+        >>> segments_of_runs("A B C D".split(), ["X B C D".split(), "A B C D".split()], ["A B C X".split()])
+        [(0.5, 0.0), (0.0, 1.0)]
+    """
     found: list[Segment] = []
-    errors, right = [0, 0], 0  # of the segment that is open; words in a row that both have right
-    for one, other in zip(_slots(reference, ours, costs), _slots(reference, theirs, costs), strict=True):
-        inserted, wrong = (one[0], other[0]), (one[1], other[1])
-        if any(inserted):
-            errors, right = [errors[0] + inserted[0], errors[1] + inserted[1]], 0
-        if any(wrong):
-            errors, right = [errors[0] + wrong[0], errors[1] + wrong[1]], 0
-        else:
+    sides = [[_slots(reference, tokens, costs) for tokens in side] for side in (ours, theirs)]
+    errors, right = [0.0, 0.0], 0  # of the segment that is open; words in a row that all have right
+    for place in range(len(reference) + 1):
+        inserted = [[run[place][0] for run in side] for side in sides]
+        wrong = [[run[place][1] for run in side] for side in sides]
+        for counts in (inserted, wrong):
+            if any(map(any, counts)):
+                errors = [total + sum(side) / len(side) for total, side in zip(errors, counts, strict=True)]
+                right = 0
+        if not any(map(any, wrong)):
             right += 1
         if any(errors) and right >= boundary:
             found.append((errors[0], errors[1]))
-            errors = [0, 0]
+            errors = [0.0, 0.0]
     return [*found, (errors[0], errors[1])] if any(errors) else found
 
 

@@ -31,6 +31,11 @@ def cells(markdown: str, first: str) -> dict[str, dict[str, str]]:
     return table
 
 
+def figures(record: dict, decoder: str = "greedy") -> dict:
+    """What a line of the CSV file says of one decoder."""
+    return {name.removeprefix(f"{decoder}/"): record[name] for name in record if name.startswith(f"{decoder}/")}
+
+
 def heard(seed: int, share: float, size: int = 150) -> list[dict[str, str]]:
     """Predictions of a system that mistakes about this share of the words; the references are always the same."""
     truth, chance = random.Random(0), random.Random(seed)
@@ -68,13 +73,12 @@ def test_the_numbers_are_those_of_the_json(make_run, score):
     assert cells(table, "run") == {
         "a": {
             "run": "a", "model": "bilstm_ctc", "parameters": "1,234,567", "MB": "4.94", "teachers": "jackson, nicolas",
-            "aggregation": "route", "decoder": "greedy", "WER": "25.69", "95 % interval": "24.37 to 27.01",
-            "WRA": "12.96", "S / D / I": "710 / 538 / 175",
+            "aggregation": "route", "greedy WER": "25.69 (24.37 to 27.01)", "WRA": "12.96",
+            "S / D / I": "710 / 538 / 175",
         },
         "b": {
             "run": "b", "model": "bilstm_ctc", "parameters": "10", "MB": "4.94", "teachers": "-", "aggregation": "-",
-            "decoder": "greedy", "WER": "20.00", "95 % interval": "24.37 to 27.01", "WRA": "25.00",
-            "S / D / I": "500 / 300 / 308",
+            "greedy WER": "20.00 (24.37 to 27.01)", "WRA": "25.00", "S / D / I": "500 / 300 / 308",
         },
     }  # fmt: skip
     speakers = cells(table, "speaker")
@@ -82,7 +86,7 @@ def test_the_numbers_are_those_of_the_json(make_run, score):
     assert speakers["phoenix/Signer05"] == {
         "speaker": "phoenix/Signer05", "tokens": "3,000", "a": "27.19 (11.23)", "b": "27.19 (11.23)",
     }  # fmt: skip
-    kept = json.loads(page.json())["systems"]
+    kept = [line["decoders"]["greedy"] for line in json.loads(page.json())["lines"]]
     assert kept[0]["runs"][0]["score"] == score and kept[1]["runs"][0]["score"] == other
 
 
@@ -106,27 +110,55 @@ def test_many_teachers_are_counted_and_those_of_a_cache_aggregated_as_the_result
         make_run("other", aggregation=3)
 
 
-def test_csv_holds_the_unrounded_numbers(make_run, score):
+def test_csv_holds_the_unrounded_numbers_of_a_run_in_one_line(make_run, score):
     runs = [make_run("a"), make_run("b", [{**score, "decoder": "beam", "lm": "lm/4gram.arpa"}, score])]
-    lines = list(csv.DictReader(io.StringIO(comparison(runs, "dev").csv())))
-    assert [(line["run"], line["decoder"], line["lm"]) for line in lines] == [
-        ("a", "greedy", ""), ("b", "beam", "lm/4gram.arpa"), ("b", "greedy", ""),
-    ]  # fmt: skip
-    assert float(lines[0]["wer"]) == 1423 / 5540
+    page = comparison(runs, "dev")
+    lines = list(csv.DictReader(io.StringIO(page.csv())))
+    assert [(line["run"], line["beam + 4gram.arpa/lm"]) for line in lines] == [("a", ""), ("b", "lm/4gram.arpa")]
+    assert float(lines[0]["greedy/wer"]) == 1423 / 5540 and lines[0]["beam + 4gram.arpa/wer"] == ""
     assert (lines[0]["teachers"], lines[0]["seeds"], lines[0]["bytes"]) == ("jackson nicolas", "7", "4940000")
-    assert float(lines[0]["by_speaker/phoenix/Signer05/wer"]) == 0.2719
+    assert float(lines[0]["greedy/by_speaker/phoenix/Signer05/wer"]) == 0.2719
 
 
-def test_every_decoder_and_language_model_has_a_line(make_run, score):
-    scores = [score, *({**score, "decoder": "beam", "lm": lm} for lm in (None, "lm/4gram.arpa"))]
-    run = make_run("a", scores)
-    table = comparison([run], "dev").markdown()
-    lines = [line.split("|")[7:9] for line in table.splitlines() if line.startswith("| a ")]
-    assert [[cell.strip() for cell in line] for line in lines] == [
-        ["greedy", "-"], ["beam", "-"], ["beam", "4gram.arpa"],
-    ]  # fmt: skip
-    assert "a, beam + 4gram.arpa" in table
-    assert len([line for line in comparison([run], "dev", "beam").markdown().splitlines() if "| a " in line]) == 2
+def test_every_decoder_and_language_model_has_a_column_and_those_that_nobody_fills_have_none(make_run, score):
+    beams = [{**score, "decoder": "beam", "lm": lm, "wer": 1108 / 5540} for lm in (None, "lm/4gram.arpa")]
+    beams = [{**beam, "substitutions": 500, "deletions": 300, "insertions": 308} for beam in beams]
+    closed = {**score, "decoder": "closed"}
+    runs = [make_run("a", [score, *beams, closed], teachers=[]), make_run("b", [score], teachers=[])]
+    page = comparison(runs, "dev")
+    rate, beam = "25.69 (24.37 to 27.01)", "20.00 (24.37 to 27.01)"
+    table = cells(page.markdown(), "run")
+    header = ["run", "model", "parameters", "MB", "greedy WER", "beam WER", "beam + 4gram.arpa WER", "closed WER"]
+    assert list(table["a"]) == [*header, "WRA", "S / D / I"]  # no teachers, no seeds, no tests
+    assert list(table["a"].values())[4:] == [rate, beam, beam, rate, "12.96", "710 / 538 / 175"]
+    assert list(table["b"].values())[4:] == [rate, "-", "-", "-", "12.96", "710 / 538 / 175"]
+    assert "WRA, S / D / I of the first table are of greedy." in page.caption
+    title, by_decoder = page.tables[1]
+    assert title == "By decoder" and [tuple(line) for line in by_decoder.cells] == [
+        ("a", "greedy", rate, "12.96", "710 / 538 / 175"),
+        ("a", "beam", beam, "12.96", "500 / 300 / 308"),
+        ("a", "beam + 4gram.arpa", beam, "12.96", "500 / 300 / 308"),
+        ("a", "closed", rate, "12.96", "710 / 538 / 175"),
+        ("b", "greedy", rate, "12.96", "710 / 538 / 175"),
+    ]
+    only = cells(comparison(runs[:1], "dev", "beam").markdown(), "run")["a"]
+    assert [name for name in only if name.endswith("WER")] == ["beam WER", "beam + 4gram.arpa WER"]
+
+
+def test_the_main_decoder_is_one_that_all_have_or_the_one_that_is_named(make_run, score):
+    beam, other = {**score, "decoder": "beam"}, {**score, "decoder": "beam", "lm": "4gram.arpa", "wra": 0.5}
+    runs = [make_run("a", [score, beam, other]), make_run("b", [beam, other])]
+    assert "of the first table are of beam." in comparison(runs, "dev").caption
+    page = comparison(runs, "dev", main="beam + 4gram.arpa")
+    assert {name: line["WRA"] for name, line in cells(page.markdown(), "run").items()} == {"a": "50.00", "b": "50.00"}
+    assert page.tables[-1][0] == "By speaker, WER % (WRA %) of beam + 4gram.arpa"
+    with pytest.raises(UserError, match=r"decoder 'closed'; expected one of greedy, beam, beam \+ 4gram.arpa"):
+        comparison(runs, "dev", main="closed")
+    with pytest.raises(UserError, match="the baseline b was not scored with greedy; expected one of beam, beam"):
+        comparison(runs, "dev", main="greedy", baseline="b")
+    several = [make_run("c", [{**other, "lm": lm} for lm in ("2gram.arpa", "4gram.arpa")])]
+    with pytest.raises(UserError, match=r"'beam' may be beam \+ 2gram.arpa or beam \+ 4gram.arpa"):
+        comparison(several, "dev", main="beam")
 
 
 def test_runs_of_one_name_are_told_apart_by_their_folders(make_run):
@@ -141,7 +173,7 @@ def test_groups_that_every_run_knows_have_a_table(scored):
     low = [row for row in rows if row["band"] == "low"]
     expected = score_predictions(low, "test", "greedy", resamples=1)
     assert cells(page.markdown(), "band")["low"]["a"] == f"{100 * expected['wer']:.2f} ({100 * expected['wra']:.2f})"
-    assert page.records[0]["by_band/low/wer"] == pytest.approx(expected["wer"], abs=1e-12)
+    assert page.records[0]["greedy/by_band/low/wer"] == pytest.approx(expected["wer"], abs=1e-12)
 
 
 # -- tests against a baseline ----------------------------------------------------------------------------------
@@ -150,7 +182,7 @@ def test_groups_that_every_run_knows_have_a_table(scored):
 def test_p_values_against_scipy_and_holm(scored):
     systems = {"plain": heard(1, 0.25), "same": heard(2, 0.25), "better": heard(3, 0.15)}
     page = comparison([scored(name, rows) for name, rows in systems.items()], baseline="plain")
-    records = {record["run"]: record for record in page.records}
+    records = {record["run"]: figures(record) for record in page.records}
     p_values: dict[str, list[float]] = {"bootstrap": [], "matched_pairs": []}
     base = systems["plain"]
     for name in ("same", "better"):
@@ -201,26 +233,44 @@ def test_decoders_are_compared_with_the_same_decoder(scored, score):
     beam = heard(3, 0.15)
     better.write_predictions("test", beam, "beam")
     better.add_scores(score_predictions(beam, "test", "beam", resamples=20))
-    records = {(r["run"], r["decoder"]): r for r in comparison([plain, better], baseline=str(plain.path)).records}
-    assert "relative_change" in records["better", "greedy"]
-    assert "relative_change" not in records["better", "beam"]  # the baseline has no such score
+    (_, better_record) = comparison([plain, better], baseline=str(plain.path)).records
+    assert "relative_change" in figures(better_record)
+    assert "relative_change" not in figures(better_record, "beam")  # the baseline has no such score
+
+
+def test_only_the_main_decoder_is_tested_and_all_have_their_change(scored):
+    runs = [scored("plain", heard(1, 0.3)), scored("better", heard(2, 0.2))]
+    for seed, run in enumerate(runs):
+        rows = heard(3 + seed, 0.2 - 0.1 * seed)
+        run.write_predictions("test", rows, "beam")
+        run.add_scores(score_predictions(rows, "test", "beam", resamples=20))
+    by_main = {main: comparison(runs, baseline="plain", main=main).records[1] for main in ("greedy", "beam")}
+    for main, other in (("greedy", "beam"), ("beam", "greedy")):
+        tested, not_tested = figures(by_main[main], main), figures(by_main[main], other)
+        assert tested["p_bootstrap"] == tested["p_bootstrap_holm"]  # one test, whatever else was decoded
+        assert "p_bootstrap" not in not_tested and "relative_change" in not_tested
+    page = comparison(runs, baseline="plain", main="beam")
+    (better,) = [line for line in page.tables[1][1].cells if line[:2] == ["better", "greedy"]]
+    assert better[-1] == f"{100 * figures(by_main['beam'])['relative_change']:+.1f}"
+    assert "Holm's, for 1 comparison." in page.caption and "Without a test" not in page.caption
 
 
 def test_a_baseline_without_predictions_or_errors_has_no_test(make_run, score):
     page = comparison([make_run("a"), make_run("b")], "dev", baseline="a")
     assert cells(page.markdown(), "run")["b"]["change %"] == "+0.0"
-    assert cells(page.markdown(), "run")["b"]["p (bootstrap)"] == "-"
+    assert "p (bootstrap)" not in cells(page.markdown(), "run")["b"]
     assert "Without a test: lines whose predictions are not there." in page.caption
     right = {**score, "substitutions": 0, "deletions": 0, "insertions": 0, "wer": 0.0}
     page = comparison([make_run("c", [right]), make_run("d")], "dev", baseline="c")
-    assert cells(page.markdown(), "run")["d"]["change %"] == "-"
+    assert "change %" not in cells(page.markdown(), "run")["d"]
 
 
 def test_runs_that_are_alike_have_no_difference_and_the_json_no_infinity(scored):
     rows = heard(1, 0.2)
     page = comparison([scored("a", rows), scored("b", rows)], baseline="a")
-    assert (page.records[1]["p_bootstrap"], page.records[1]["p_matched_pairs"]) == (1.0, 1.0)
-    assert json.loads(page.json())["systems"][1]["difference"]["bootstrap"]["degrees"] is None
+    found = figures(page.records[1])
+    assert (found["p_bootstrap"], found["p_matched_pairs"]) == (1.0, 1.0)
+    assert json.loads(page.json())["lines"][1]["decoders"]["greedy"]["difference"]["bootstrap"]["degrees"] is None
 
 
 def test_an_unknown_baseline_is_refused(make_run):
@@ -240,14 +290,24 @@ def test_seeds_are_folded_into_mean_and_spread(scored):
     page = comparison(runs, seeds=True, baseline="plain")
     rates = [run.read_results()["scores"][0]["wer"] for run in runs]
     line = cells(page.markdown(), "run")["plain"]
-    assert (line["seeds"], line["WER"], line["+-"]) == (
-        "3", f"{100 * mean(rates[:3]):.2f}", f"{100 * stdev(rates[:3]):.2f}",
-    )  # fmt: skip
-    plain, better = page.records
+    assert line["seeds"] == "3"
+    assert line["greedy WER"].startswith(f"{100 * mean(rates[:3]):.2f} +- {100 * stdev(rates[:3]):.2f} (")
+    plain, better = map(figures, page.records)
     assert (plain["wer"], plain["wer_seed_sd"]) == (mean(rates[:3]), stdev(rates[:3]))
     assert plain["wer_ci95_low"] < plain["wer"] < plain["wer_ci95_high"]
-    assert better["p_bootstrap"] < 0.01 and "p_matched_pairs" not in better
-    assert "Matched pairs are of single runs" in page.caption and "A single seed" not in page.caption
+    assert better["p_bootstrap"] < 0.01 and better["p_matched_pairs"] < better["p_bootstrap"]
+    assert "knows nothing of the chance of the seed" in page.caption and "A single seed" not in page.caption
+
+
+def test_matched_pairs_of_seeds_are_those_of_errors_averaged_over_them(scored):
+    """The same run as three seeds says no more than it does alone; other seeds against a count by hand."""
+    plain, better = heard(1, 0.25), heard(2, 0.18)
+    alone = figures(comparison([scored("p", plain), scored("b", better)], baseline="p").records[1])
+    rows = (("plain", plain), ("better", better))
+    copies = [scored(f"{row}-seed{seed}", what, seed=seed) for row, what in rows for seed in (1, 2, 3)]
+    folded = figures(comparison(copies, seeds=True, baseline="plain").records[1])
+    for key in ("segments", "z_matched_pairs", "p_matched_pairs"):
+        assert folded[key] == pytest.approx(alone[key], rel=1e-9)
 
 
 def test_one_seed_twice_is_refused(make_run):

@@ -31,6 +31,7 @@ def test_latex_has_the_rules_of_booktabs_and_no_loose_characters():
         r"kd\_route \& \{x\}\textbackslash{}y & 25.69 & 24.37--27.01 \\",
     ]
     assert lines[8:] == [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
+    assert latex_text("25.69 +- 0.31 (24.37 to 27.01)") == r"25.69 $\pm$ 0.31 (24.37--27.01)"
     assert latex_text("from a to b, 1 to 2") == "from a to b, 1--2"
 
 

@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 from kd_asr_slr.scoring.alignment import COSTS, count_errors
-from kd_asr_slr.scoring.matched_pairs import MatchedPairs, matched_pairs, segments_of
+from kd_asr_slr.scoring.matched_pairs import MatchedPairs, matched_pairs, segments_of, segments_of_runs
 
 SCTK = "/usr/lib/sctk/bin"  # where Debian keeps it
 WORDS = [f"w{number}" for number in range(20)]
@@ -125,3 +125,41 @@ def test_no_error_is_lost_and_the_order_of_the_runs_only_turns_the_sign(costs):
         assert all(any(pair) for pair in found)
     test, turned = matched_pairs(found), matched_pairs([pair[::-1] for pair in found])
     assert turned == MatchedPairs(test.segments, -test.difference, -test.statistic, test.p_value)
+
+
+# -- several runs a system -----------------------------------------------------------------------------------------
+
+
+def test_segments_of_several_runs_by_hand():
+    """The first run's error in b and the second one's in d are one segment: c alone does not part them."""
+    reference = list("abcdefgh")
+    ours = [list("axcdefgh"), list("abcxefgh")]
+    theirs = [list("abcdefgy"), list("abcdefghz"), reference]
+    found = segments_of_runs(reference, ours, theirs)
+    assert found == [(1.0, 0.0), (0.0, pytest.approx(2 / 3))]
+    assert segments_of_runs(reference, theirs, ours) == [pair[::-1] for pair in found]
+
+
+def test_no_error_of_several_runs_is_lost_and_copies_of_a_run_are_that_run():
+    rng = random.Random(3)
+    for reference, one, other in two_systems(11, size=80):
+        ours, theirs = [one, corrupted(reference, 0.2, rng), corrupted(reference, 0.2, rng)], [other, other[:-1]]
+        found = segments_of_runs(reference, ours, theirs)
+        for place, runs in enumerate((ours, theirs)):
+            expected = np.mean([count_errors(reference, heard).errors for heard in runs])
+            assert sum(pair[place] for pair in found) == pytest.approx(expected)
+        alone = segments_of(reference, one, other)
+        assert segments_of_runs(reference, [one] * 3, [other] * 2) == [pytest.approx(pair) for pair in alone]
+
+
+def test_false_alarms_of_several_runs_are_as_many_as_stated():
+    """Seeds of one and the same system differ by chance alone: about one test in twenty says otherwise."""
+    rng, alarms, draws = random.Random(5), 0, 150
+    for _ in range(draws):
+        segments = []
+        for _ in range(40):
+            reference = [rng.choice(WORDS) for _ in range(10)]
+            heard = [corrupted(reference, 0.15, rng) for _ in range(4)]
+            segments += segments_of_runs(reference, heard[:2], heard[2:])
+        alarms += matched_pairs(segments).p_value < 0.05
+    assert stats.binomtest(alarms, draws, 0.05).pvalue > 0.01

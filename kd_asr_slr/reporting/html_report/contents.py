@@ -124,7 +124,7 @@ def report_contents(
     Args:
         runs: run folders; with several, the first one decides which utterances are shown.
         split: the split that was scored.
-        decoder: whose output is aligned; the tables have every decoder.
+        decoder: whose output is aligned and whose rates are tested; the tables have every decoder's WER.
         protocol: which protocol, where runs were scored with several.
         baseline: the run that every other one is tested against.
         media: id -> file of the utterances, where they are on this machine.
@@ -136,8 +136,8 @@ def report_contents(
     """
     limits = limits or Limits()
     folders = [run if isinstance(run, RunFolder) else RunFolder(run) for run in runs]
-    page = comparison(folders, split, None, protocol, baseline=baseline)
     scored = [_best_lm(group) for group in _by_folder(read_scored(folders, split, None, protocol), decoder)]
+    page = comparison(folders, split, None, protocol, baseline=baseline, main=scored[0].decoding)
     alignments = {run.label: aligned(run.rows, get_protocol(run.score["protocol"])) for run in scored if run.rows}
     notes = [f"{run.label} has no predictions of this split and decoder" for run in scored if not run.rows]
     unscored = [folder for folder in folders if folder.path not in {run.folder.path for run in scored}]
