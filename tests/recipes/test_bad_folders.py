@@ -230,4 +230,3 @@ def test_comparing_runs_that_cannot_be_compared(
     refuse("compare", "no score of split tset", words=(speech_run, "--split", "tset", "--overview"))
     refuse("compare", "decoder beam", "recipes/score.py --run", words=(speech_run, "--decoder", "beam"))
     refuse("compare", "no run was scored with decoder 'beam'", words=(speech_run, "--main_decoder", "beam"))
-    refuse("compare", "leave out --overview", words=(speech_run, "--main_decoder", "beam", "--overview"))
