@@ -7,9 +7,13 @@ frame by frame, so networks that have one are refused.
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
 import re
+import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +61,7 @@ def runner_of(network: nn.Module) -> Runner:
     return run
 
 
-def export(network: CtcNetwork, example: Mapping[str, torch.Tensor], kind: str, path: Path, threads: int = 0) -> Runner:
+def export(network: nn.Module, example: Mapping[str, torch.Tensor], kind: str, path: Path, threads: int = 0) -> Runner:
     """Write a network, and load what was written.
 
     Args:
@@ -96,14 +100,28 @@ def unsupported(error: Exception, kind: str) -> UserError:
     return UserError(
         f"the network cannot be written as {kind}: {why}",
         expected="a network whose operators the format has",
-        fix="choose another --format (torch_export has torch's own operators), or another network",
+        fix="choose another network" + (", or --format onnx" if kind == "torch_export" else ""),
     )
 
 
-def _write_onnx(network: CtcNetwork, inputs: tuple[torch.Tensor, ...], names: list[str], path: Path) -> None:
+@contextlib.contextmanager
+def _hushed() -> Iterator[None]:
+    """Nothing on standard output: before it fails, torch prints the whole graph there, past Python's `sys.stdout`."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def _write_onnx(network: nn.Module, inputs: tuple[torch.Tensor, ...], names: list[str], path: Path) -> None:
     axes = {name: {0: "batch", 1: "frames"} for name in names}
     axes |= {"logits": {0: "batch", 1: "output_frames"}, "logit_lengths": {0: "batch"}}
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _hushed():
         warnings.simplefilter("ignore")  # about sizes that it takes as fixed: the comparison on other sizes tells
         try:
             torch.onnx.export(
@@ -123,7 +141,12 @@ def _write_onnx(network: CtcNetwork, inputs: tuple[torch.Tensor, ...], names: li
 def _quantise(source: Path, target: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    quantize_dynamic(str(source), str(target), weight_type=QuantType.QInt8, per_channel=True)
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)  # it lists every operator that it leaves as it is
+    try:
+        quantize_dynamic(str(source), str(target), weight_type=QuantType.QInt8, per_channel=True)
+    finally:
+        logging.disable(before)
 
 
 def _onnx_runner(path: Path, threads: int) -> Runner:
@@ -144,7 +167,7 @@ def _onnx_runner(path: Path, threads: int) -> Runner:
     return run
 
 
-def _torch_export(network: CtcNetwork, inputs: tuple[torch.Tensor, ...], path: Path) -> Runner:
+def _torch_export(network: nn.Module, inputs: tuple[torch.Tensor, ...], path: Path) -> Runner:
     if any(isinstance(module, nn.LSTM) for module in network.modules()):
         raise UserError(
             "the network cannot be written as torch_export: torch.export unrolls aten::lstm to a fixed length",

@@ -172,6 +172,8 @@ def build_student(model: ModelArguments, processor: Any, seed: int) -> PreTraine
     fixed = {"vocab_size": len(tokenizer.tokens), "pad_token_id": tokenizer.blank_id}
     if MODELS[model.model].has_decoder:
         fixed |= {"bos_token_id": tokenizer.bos_id, "eos_token_id": tokenizer.eos_id}
+    if "sampling_rate" in option_types(MODELS[model.model].config_class):  # its own features are of that rate
+        fixed["sampling_rate"] = processor.sampling_rate
     if not takes_waveform(model.model):
         fixed["input_size"] = processor.feature_size
         fixed |= _streams(MODELS[model.model].config_class, processor)

@@ -92,7 +92,7 @@ def test_torch_export_says_that_it_unrolls_lstms(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_int8_weights_are_a_quarter_and_nearly_the_same(tmp_path: Path) -> None:
+def test_int8_weights_are_a_quarter_and_nearly_the_same(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     network = bilstm(input_size=64, hidden_size=128)
     whole = export(network, batch(2, 24, 64), "onnx", tmp_path / "whole.onnx")
     small = export(network, batch(2, 24, 64), "int8", tmp_path / "small.onnx")
@@ -101,16 +101,21 @@ def test_int8_weights_are_a_quarter_and_nearly_the_same(tmp_path: Path) -> None:
     same = compare(whole, small, items(64), "input_features", text_of)
     assert 0 < same.difference < 0.1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["small.onnx", "whole.onnx"]
+    assert capfd.readouterr() == ("", "")
 
 
-def test_an_operator_that_onnx_does_not_have_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["onnx", "int8"])
+def test_an_operator_that_onnx_does_not_have_is_named_and_no_graph_printed(
+    kind: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     class Unusual(nn.Module):
         def forward(self, inputs: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             return torch.linalg.eigvals(inputs @ inputs.transpose(1, 2)).real, attention_mask.sum(1)
 
     with pytest.raises(UserError, match=r"cannot be written as onnx: it has no aten::linalg_eigvals"):
-        export(Unusual(), batch(2, 8), "onnx", tmp_path / "student.onnx")
+        export(Unusual(), batch(2, 8), kind, tmp_path / "student.onnx")
     assert not list(tmp_path.iterdir())
+    assert capfd.readouterr() == ("", "")
 
 
 def test_other_lengths_and_other_numbers_are_seen() -> None:

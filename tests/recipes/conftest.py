@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from recipe_runs import (
     FEATURE_OPTIONS,
+    HYBRID,
     LEARNER,
     SPEECH,
     TRAINING,
@@ -48,6 +49,14 @@ def feature_run(features: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """A run on the labels of the features."""
     folder = tmp_path_factory.mktemp("runs") / "signer"
     done(run("train", manifest=features, output_dir=folder, **FEATURE_OPTIONS, **{**TRAINING, "num_train_epochs": 12}))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def hybrid_run(speech: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a NeMo hybrid on the labels of the wavs."""
+    folder = tmp_path_factory.mktemp("runs") / "hybrid"
+    done(run("train", manifest=speech, output_dir=folder, **HYBRID))
     return folder
 
 

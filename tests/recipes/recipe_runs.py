@@ -61,6 +61,22 @@ LEARNER = {  # of a network that learns the tones
     "per_device_train_batch_size": 4,
 }
 
+HYBRID = {  # a tiny hybrid that learns the tones
+    "corpus_name": CORPUS,
+    "model": "nemo_hybrid",
+    "model_options": {
+        "num_mel_bins": 16, "encoder_layers": 1, "d_model": 32, "encoder_heads": 2, "conv_kernel_size": 7,
+        "decoder_layers": 1, "decoder_heads": 2, "decoder_ffn_dim": 32, "max_source_positions": 200,
+        "max_target_positions": 16, "conv_norm_type": "layer_norm", "dropout": 0.0, "attention_dropout": 0.0,
+    },
+    "feature_options": {"kind": "waveform", "sampling_rate": RATE},
+    "hard_losses": ["ctc", "cross_entropy"],
+    **TRAINING,
+    "num_train_epochs": 12,
+    "per_device_train_batch_size": 4,
+    "learning_rate": "6e-3",
+}  # fmt: skip
+
 
 @dataclass
 class Result:
