@@ -2,6 +2,7 @@
 
 python recipes/recognise.py digit.wav --model runs/demo/speech-student
 python recipes/recognise.py videos/*.npz --model owner/sign-student@v1.0 --json
+python recipes/recognise.py digit.wav --model runs/fsdd/student --decoder beam --lm lm.arpa
 """
 
 from __future__ import annotations
@@ -9,10 +10,17 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from kd_asr_slr.errors import run_recipe
+
+SETTINGS: dict[str, Callable[[str], Any]] = {
+    "lm": str, "lm_weight": float, "word_score": float, "beam_width": int,
+    "word_list": str, "closed_by": str, "ctc_weight": float, "max_length": int,
+}  # fmt: skip
 
 
 def main() -> None:
@@ -23,14 +31,21 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="run folder, saved model, or name on the hub (NAME@REVISION)")
     parser.add_argument("--frame_rate", type=float, metavar="FPS", help="sign: frames a second, where unknown")
     parser.add_argument("--json", action="store_true", help="one JSON object a file and line")
+    decoding = parser.add_argument_group("decoding", "as in recipes/score.py, which explains them")
+    decoding.add_argument("--decoder", help="greedy (default), beam, attention, closed or joint")
+    for name, kind in SETTINGS.items():
+        decoding.add_argument(f"--{name}", type=kind)
     arguments = parser.parse_args()
+    chosen = {name: getattr(arguments, name) for name in ("decoder", *SETTINGS)}
 
     from kd_asr_slr.recognition import Recogniser
     from kd_asr_slr.training.terminal import quiet_libraries
 
     quiet_libraries()
-    recogniser = Recogniser(arguments.model)
+    recogniser = Recogniser(arguments.model, **chosen)
     recogniser.check(arguments.files)
+    if recogniser.searched:
+        print(recogniser.searched, file=sys.stderr)
     for path in arguments.files:
         found = recogniser(path, arguments.frame_rate)
         if arguments.json:

@@ -14,8 +14,9 @@ FLOORS = {
     "installation": 0,
     "corpora": 1, "processing": 1, "models": 1, "decoding": 1, "scoring": 1,
     "teachers": 2, "losses": 2, "reporting": 2,
-    "export": 3, "hub": 3, "recognition": 3,
+    "export": 3, "hub": 3,
     "training": 4,
+    "recognition": 5,
 }  # fmt: skip
 WITHOUT_TORCH = ("decoding", "scoring", "reporting")
 LAZY_EVERYWHERE = ("nemo", "onnxruntime", "pyctcdecode", "kenlm", "matplotlib", "librosa")

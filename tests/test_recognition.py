@@ -11,13 +11,16 @@ import torch
 
 import kd_asr_slr
 from kd_asr_slr import recognition
+from kd_asr_slr.corpora.trimming import heard_part
 from kd_asr_slr.errors import UserError
 from kd_asr_slr.models.auto import build_model
 from kd_asr_slr.outputs import CTCOutput
+from kd_asr_slr.processing.auto import load_processor
 from kd_asr_slr.processing.sign import SignFeatureExtractor, SignProcessor
 from kd_asr_slr.processing.speech import SpeechFeatureExtractor, SpeechProcessor
 from kd_asr_slr.processing.tokenization import LabelTokenizer
-from kd_asr_slr.recognition import Recogniser, Recognition, Word
+from kd_asr_slr.recognition import Recogniser, Recognition, Word, recogniser
+from kd_asr_slr.recognition.results import Clock, read_text
 
 RATE, STRIDE, HOP = 8000, 4, 0.02  # an output frame every 0.08 s
 SIZE = {"hidden_size": 4, "num_layers": 1, "stride": STRIDE}
@@ -65,7 +68,7 @@ def spikes(path: list[int], classes: int, monkeypatch: pytest.MonkeyPatch) -> No
         padded = torch.nn.functional.one_hot(torch.tensor([[*path, 2, 3][: frames + 2]]) % classes, classes)
         return CTCOutput(logits=padded.float(), logit_lengths=torch.tensor([frames]))
 
-    monkeypatch.setattr(recognition, "run_ctc", run_ctc)
+    monkeypatch.setattr(recogniser, "run_ctc", run_ctc)
 
 
 def test_times_of_speech(speech: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +106,7 @@ def test_times_are_those_of_the_whole_recording_where_a_run_trims(
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / "run.json").write_text("{}")
     (tmp_path / "resolved_config.yaml").write_text("trim_silence_db: 40.0\n")
-    heard = recognition.heard_part(waveform, RATE, 40.0)
+    heard = heard_part(waveform, RATE, 40.0)
     assert 0 < RATE - heard.start <= 0.02 * RATE  # up to half a window before the first sample
     frames = ((heard.stop - heard.start) // round(HOP * RATE) + 1 + STRIDE - 1) // STRIDE
     spikes([2] + [0] * (frames - 1), 4, monkeypatch)
@@ -175,13 +178,32 @@ def test_what_else_is_refused(speech: Path, sign: Path, tmp_path: Path) -> None:
 
 
 def test_a_recording_too_short_for_an_output_frame(speech: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recogniser = Recogniser(speech)
-    monkeypatch.setattr(recognition, "lengths_after", lambda model, lengths: lengths // 1000)
+    recognise = Recogniser(speech)
+    monkeypatch.setattr(recogniser, "lengths_after", lambda model, lengths: lengths // 1000)
     with pytest.raises(UserError, match="the array: 80 samples are too short for"):
-        recogniser(noise(0.01), RATE)
+        recognise(noise(0.01), RATE)
 
 
 def test_the_name_is_there_and_no_other() -> None:
     assert kd_asr_slr.recognise is recognition.recognise
     with pytest.raises(AttributeError, match="has no attribute 'recognize'"):
         _ = kd_asr_slr.recognize
+
+
+def test_words_of_any_text_lie_where_ctc_would_say_them(speech: Path) -> None:
+    """By hand: of three frames the first says A best, the last B; with fewer frames than labels nothing has a time."""
+    processor = load_processor(str(speech))
+    log_probs = np.log(np.array([[0.1, 0.1, 0.7, 0.1], [0.6, 0.2, 0.1, 0.1], [0.1, 0.1, 0.1, 0.7]]))
+    clock = Clock("seconds", 0.08, 0.0, 0.24, 0.24, 1.0)
+    found = read_text("AB", log_probs, processor, clock)
+    assert found == Recognition("AB", (Word("AB", 0.0, 0.24, (0.0, 0.24)),), "seconds", 0.24)
+    assert read_text("A B", log_probs, processor, clock).words == (
+        Word("A", 0.0, 0.08, (0.0, 0.08)), Word("B", 0.16, 0.24, (0.16, 0.24)),
+    )  # fmt: skip
+    assert read_text("ABAB", log_probs, processor, clock).words == ()
+    assert read_text("", log_probs, processor, clock) == Recognition("", (), "seconds", 0.24)
+
+
+def test_a_setting_that_no_decoder_has_is_refused(speech: Path) -> None:
+    with pytest.raises(UserError, match="a decoder has no setting beam; expected some of decoder, lm"):
+        Recogniser(speech, beam=10)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from kd_asr_slr.errors import UserError, raise_all
 
@@ -19,6 +20,21 @@ LONE_START = "\ue000"
 WORD_DELIMITERS = (" ", "|")  # of characters; the first one that is in the vocabulary counts
 
 Tokens = Mapping[int, str]
+
+
+def kind_of(processor: Any) -> str:
+    """How a processor's labels make words; of transformers' tokenizers, which do not say it, by SentencePiece's mark.
+
+    Args:
+        processor: its `tokens`, and the `kind` of its `tokenizer`.
+
+    Returns:
+        A name in `SPELLINGS`: "words", "characters" or "pieces".
+    """
+    kind = getattr(processor.tokenizer, "kind", None)
+    if kind is not None:
+        return str(kind)
+    return "pieces" if any(token.startswith(WORD_START) for token in processor.tokens) else "characters"
 
 
 @dataclass(frozen=True, slots=True)

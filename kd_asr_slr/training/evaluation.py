@@ -13,6 +13,7 @@ from transformers import EvalPrediction, PreTrainedModel
 from kd_asr_slr.decoding.beam_options import BeamOptions
 from kd_asr_slr.decoding.greedy import collapse
 from kd_asr_slr.decoding.pool import BeamPool
+from kd_asr_slr.decoding.spelling import kind_of
 from kd_asr_slr.models.forward import run_ctc
 from kd_asr_slr.outputs import CTCOutput
 from kd_asr_slr.processing.collator import Collator
@@ -299,8 +300,3 @@ def with_seen(predictions: Sequence[Prediction], training_texts: Iterable[str]) 
     """
     texts = set(training_texts)
     return [{**prediction, "seen": prediction["reference"] in texts} for prediction in predictions]
-
-
-def kind_of(processor: Any) -> str:
-    """How the beam search puts labels together: "words", "characters" (foreign tokenizers spell too) or "pieces"."""
-    return getattr(processor.tokenizer, "kind", "characters")

@@ -15,6 +15,7 @@ from kd_asr_slr.arguments import DataArguments
 from kd_asr_slr.decoding.beam import SPECIAL_TOKENS
 from kd_asr_slr.decoding.closed import LabelSequences
 from kd_asr_slr.decoding.prefix_beam import prefix_beam_search
+from kd_asr_slr.decoding.spelling import kind_of
 from kd_asr_slr.errors import UserError, raise_all
 from kd_asr_slr.outputs import CTCOutput
 from kd_asr_slr.tool_arguments import ScoreArguments
@@ -73,7 +74,7 @@ def words_of(score: ScoreArguments, processor: Any, data: DataArguments, trainin
     """
     if score.word_list:
         texts = read_word_list(Path(score.word_list), data.normaliser)
-    elif getattr(processor.tokenizer, "kind", None) == "words":
+    elif kind_of(processor) == "words":
         blank = processor.tokens[processor.blank_id]
         texts = [token for token in processor.tokens if token != blank and token not in SPECIAL_TOKENS]
     else:

@@ -10,13 +10,13 @@ from kd_asr_slr.arguments import DataArguments
 from kd_asr_slr.decoding.beam import SPECIAL_TOKENS
 from kd_asr_slr.decoding.ngram_estimation import EstimatedModel
 from kd_asr_slr.decoding.ngram_scorer import check_word_coverage
+from kd_asr_slr.decoding.spelling import kind_of
 from kd_asr_slr.errors import UserError
 from kd_asr_slr.processing.auto import load_processor
 from kd_asr_slr.reporting.run_folder import RunFolder
 from kd_asr_slr.text import normalise, normaliser_of_split
 from kd_asr_slr.tool_arguments import LmArguments, ScoreArguments
 from kd_asr_slr.training.data import load_data, scored_corpus, training_part
-from kd_asr_slr.training.evaluation import kind_of
 
 Sentences = list[list[str]]
 

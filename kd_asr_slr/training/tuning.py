@@ -100,6 +100,19 @@ def settle(score: ScoreArguments, folder: Path, data: DataArguments) -> tuple[Sc
     if score.tune:
         _check_split(split, data)
         return _filled(dataclasses.replace(score, decoder="beam"), {}), ""
+    return settled_search(score, folder)
+
+
+def settled_search(score: ScoreArguments, folder: Path) -> tuple[ScoreArguments, str]:
+    """The part of `settle` that is about the search: the weights, as they were tuned for this run where there are any.
+
+    Args:
+        score: the arguments as given; what is given there wins.
+        folder: the run folder, or a folder (or a name) without a `decoding.json`.
+
+    Raises:
+        UserError: for a broken `decoding.json`, or a language model that is not the tuned one any more.
+    """
     if score.decoder != "beam":
         return _filled(score, {}), ""
     tuned = read_decoding(folder)

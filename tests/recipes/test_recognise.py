@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from recipe_runs import Refuse, done, read_rows, run
+from recipe_runs import WORDS, Refuse, done, read_rows, run
 
 from kd_asr_slr.models.auto import build_model
 from kd_asr_slr.processing.auto import load_processor
@@ -17,12 +18,12 @@ from kd_asr_slr.scoring.predictions import read_predictions
 pytestmark = pytest.mark.slow
 
 
-def scored(run_folder: Path, manifest: Path) -> dict[Path, str]:
-    """File -> hypothesis of the run's test split."""
+def scored(run_folder: Path, manifest: Path, decoder: str = "") -> dict[Path, str]:
+    """File -> hypothesis of the run's test split, by the best path or by a decoder ("-beam")."""
     paths = {row["id"]: manifest.parent / row["path"] for row in read_rows(manifest)}
     return {
         paths[row["id"].rsplit("/", 1)[-1]]: row["hypothesis"]
-        for row in read_predictions(run_folder / "predictions-test.jsonl")
+        for row in read_predictions(run_folder / f"predictions-test{decoder}.jsonl")
     }
 
 
@@ -46,6 +47,47 @@ def test_speech(speech_run: Path, speech: Path) -> None:
     for row in found:
         check_words(row)
         assert all(word["seconds"] == [word["start"], word["end"]] for word in row["words"])
+
+
+def test_every_decoder_of_a_hybrid(hybrid_run: Path, speech: Path, tmp_path: Path) -> None:
+    """Alone, the recordings have the texts that the run is scored by in batches, and the words lie within them."""
+    model = Path(shutil.copytree(hybrid_run, tmp_path / "hybrid"))
+    done(run("estimate_lm", run=model, order=2, output=tmp_path / "words.arpa"))
+    (tmp_path / "words.txt").write_text("\n".join(WORDS[:3]))
+    for options in (
+        {"decoder": "attention"},
+        {"decoder": "joint", "beam_width": 4},
+        {"decoder": "closed", "word_list": tmp_path / "words.txt"},
+        {"decoder": "beam", "lm": tmp_path / "words.arpa", "lm_weight": 0.3},
+    ):
+        done(run("score", run=model, **options))
+        expected = scored(model, speech, f"-{options['decoder']}")
+        found = recognised(list(expected), model, **options)
+        assert [row["text"] for row in found] == list(expected.values())
+        assert len({row["text"] for row in found}) > 2
+        for row in found:
+            check_words(row)
+
+
+def test_a_search_is_the_one_that_was_tuned(speech_run: Path, speech: Path, tmp_path: Path) -> None:
+    model = Path(shutil.copytree(speech_run, tmp_path / "run"))
+    done(run("estimate_lm", run=model, order=2, output=tmp_path / "words.arpa"))
+    done(run("score", run=model, lm=tmp_path / "words.arpa", tune=True))
+    file = next(iter(scored(model, speech)))
+    result = done(run("recognise", file, model=model, decoder="beam"))
+    assert "beam search: width 10" in result.err and "tuned on dev (decoding.json)" in result.err
+    assert len(result.out.splitlines()) == 2
+
+
+def test_decoders_that_cannot_be(refuse: Refuse, speech_run: Path, speech: Path) -> None:
+    file = next(iter(scored(speech_run, speech)))
+    for options, message in (
+        ({"decoder": "attention"}, "has no attention decoder"),
+        ({"decoder": "closed", "word_list": "nowhere.txt"}, "nowhere.txt"),
+        ({"lm": "words.arpa"}, "set --decoder beam"),
+        ({"decoder": "best"}, "decoder is 'best'"),
+    ):
+        refuse("recognise", message, words=(file,), model=speech_run, **options)
 
 
 def test_sign(feature_run: Path, features: Path) -> None:

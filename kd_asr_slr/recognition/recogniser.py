@@ -1,10 +1,9 @@
-"""What a trained recogniser says of one file or array, and when it says each word."""
+"""What a trained recogniser says of one file or array, and when it says each word, by any of its decoders."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,52 +13,18 @@ import torch
 from kd_asr_slr.corpora.media import read_audio, read_features, read_header, resampled
 from kd_asr_slr.corpora.trimming import heard_part
 from kd_asr_slr.decoding.log_probs import refuse_nan
-from kd_asr_slr.decoding.spelling import WORD_START
-from kd_asr_slr.decoding.word_times import Span, label_spans, word_spans
 from kd_asr_slr.errors import UserError, raise_all
 from kd_asr_slr.models.auto import load_model
 from kd_asr_slr.models.forward import blank_of, frame_ratio, lengths_after, run_ctc
 from kd_asr_slr.processing.auto import load_processor
 from kd_asr_slr.processing.collator import pad_inputs
+from kd_asr_slr.recognition.decoders import decoder_of
+from kd_asr_slr.recognition.results import Clock, Recognition, read_path, read_text
 from kd_asr_slr.reporting.run_folder import RunFolder
 
-DIGITS = 4  # of times: a tenth of a millisecond
 UNKNOWN_RATE = 1.0  # what a sign processor has as `frame_seconds` then
 GIVEN = {"audio": "audio", "features": "frame features"}
 TAKES = {"audio": "recordings", "features": "frame features (landmarks, or what a network made of a video)"}
-
-
-@dataclass(frozen=True, slots=True)
-class Word:
-    """A word or gloss, and when the network says it.
-
-    Attributes:
-        text: the word.
-        start, end: in the `unit` of its `Recognition`; CTC says a word in a spike, so it may last longer than this.
-        seconds: start and end in seconds; None for sign of unknown frame rate.
-    """
-
-    text: str
-    start: float
-    end: float
-    seconds: tuple[float, float] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Recognition:
-    """What was recognised in one recording or video.
-
-    Attributes:
-        text: all of it.
-        words: its words, in their order.
-        unit: of their times: "seconds" (speech) or "frames" (sign: frames of the video).
-        duration: of the recording or video, in that unit.
-    """
-
-    text: str
-    words: tuple[Word, ...]
-    unit: str
-    duration: float
 
 
 class Recogniser:
@@ -70,16 +35,23 @@ class Recogniser:
             Of a run folder that trained on trimmed recordings, what it hears is trimmed too; the times stay those of
             the whole recording.
         revision: commit, tag or branch of a hub name.
+        **decoding: the decoder and its settings as recipes/score.py takes them: `decoder` (greedy, beam, attention,
+            closed, joint), `lm`, `lm_weight`, `word_score`, `beam_width`, `word_list`, `closed_by`, `ctc_weight`,
+            `max_length`. A beam search of a tuned run is that which was tuned, unless they say otherwise.
+
+    Attributes:
+        searched: the settings of a beam search and where they come from, in a sentence; "" for other decoders.
 
     Raises:
-        UserError: if there is no such model or processor, or they do not belong together.
+        UserError: if there is no such model or processor, they do not belong together, or the decoder has no such
+            setting or does not fit to the model.
 
     Example:
-        >>> recogniser = Recogniser("runs/demo/speech-student")
+        >>> recogniser = Recogniser("runs/demo/speech-student", decoder="beam", lm="words.arpa")
         >>> [recogniser(path).text for path in ("one.wav", "two.wav")]
     """
 
-    def __init__(self, model: str | Path, revision: str | None = None) -> None:
+    def __init__(self, model: str | Path, revision: str | None = None, **decoding: Any) -> None:
         self.name = str(model)
         self.model = load_model(self.name, revision)
         self.processor = load_processor(self.name, revision)
@@ -88,6 +60,7 @@ class Recogniser:
         self._check_outputs()
         run = RunFolder(self.name)
         self._trim_db: float | None = run.config().get("trim_silence_db") if run.exists else None
+        self._decode, self.searched = decoder_of(run, self.model, self.processor, decoding)
 
     def check(self, paths: Iterable[str | Path]) -> None:
         """Look at the headers of files before any of them is recognised.
@@ -120,33 +93,23 @@ class Recogniser:
         values = self.read(media, sampling_rate)
         heard = self.heard(values)
         what = "the array" if isinstance(media, np.ndarray) else str(media)
-        path = self.best_path(values[heard], what)
+        batch = pad_inputs([self.inputs(values[heard], what)], self.processor.input_name)
         clock = self._clock(len(values), heard, sampling_rate)
-        return read_path(path, self.processor, clock)
-
-    def best_path(self, values: np.ndarray, what: str = "the array") -> np.ndarray:
-        """The best label of every output frame, [T'].
-
-        Args:
-            values: waveform [S] at the processor's rate, or frames [T, F].
-            what: its name in messages.
-
-        Raises:
-            UserError: if it is too short for one output frame, or the network says NaN.
-        """
-        inputs = self.inputs(values, what)
-        name = self.processor.input_name
         with torch.inference_mode():
-            output = run_ctc(self.model, pad_inputs([inputs], name))
-        logits = output.logits[0, : int(output.logit_lengths[0])].float().numpy()  # [T', V]
-        refuse_nan(logits)
-        return logits.argmax(-1)
+            output = run_ctc(self.model, batch)
+            logits = output.logits[0, : int(output.logit_lengths[0])].float()  # [T', V]
+            refuse_nan(logits.numpy())
+            if self._decode is None:
+                return read_path(logits.numpy().argmax(-1), self.processor, clock)
+            (text,) = self._decode(self.model, batch, output)
+        return read_text(text, logits.log_softmax(-1).numpy(), self.processor, clock)
 
     def inputs(self, values: np.ndarray, what: str = "the array") -> np.ndarray:
         """What the network takes of them: features [T, F], or a waveform [S].
 
         Args:
-            values, what: see `best_path`.
+            values: waveform [S] at the processor's rate, or frames [T, F].
+            what: its name in messages.
 
         Raises:
             UserError: if they are too short for one output frame.
@@ -219,8 +182,9 @@ def recognise(
     model: str | Path,
     revision: str | None = None,
     sampling_rate: float | None = None,
+    **decoding: Any,
 ) -> Recognition:
-    """Recognise one file or array, by the best path of the network's CTC output.
+    """Recognise one file or array, by the best path of the network's CTC output or by another decoder.
 
     For several files read the model once: `Recogniser`.
 
@@ -229,7 +193,8 @@ def recognise(
             [T, P, C] (points, coordinates).
         model: a run folder, a folder that `save_pretrained` wrote, or a name on the hub.
         revision: commit, tag or branch of a hub name.
-        sampling_rate: see `Recogniser`.
+        sampling_rate: of a waveform given as an array, see `Recogniser`.
+        **decoding: `decoder="beam"`, `lm="words.arpa"`, ...; see `Recogniser`.
 
     Raises:
         UserError: if one of them cannot be read, or they do not go together.
@@ -241,63 +206,7 @@ def recognise(
         >>> found.text, [(word.text, word.start, word.end) for word in found.words]
         ('SEVEN', [('SEVEN', 0.24, 0.32)])
     """
-    return Recogniser(model, revision)(media, sampling_rate)
-
-
-@dataclass(frozen=True, slots=True)
-class Clock:
-    """From output frames to times.
-
-    Attributes:
-        unit: "seconds" or "frames".
-        step: units between two output frames.
-        first, last: units, the begin and the end of what the network was given.
-        duration: units, the whole recording or video.
-        unit_seconds: seconds a unit; None where unknown.
-    """
-
-    unit: str
-    step: float
-    first: float
-    last: float
-    duration: float
-    unit_seconds: float | None
-
-    def word(self, text: str, span: Span) -> Word:
-        """A word and its times; the last output frame may reach over the end, a time never does."""
-        start, end = (min(self.first + self.step * frame, self.last) for frame in (span.start, span.end))
-        known = self.unit_seconds
-        seconds = None if known is None else (round(start * known, DIGITS), round(end * known, DIGITS))
-        return Word(text, round(start, DIGITS), round(end, DIGITS), seconds)
-
-
-def read_path(path: np.ndarray, processor: Any, clock: Clock) -> Recognition:
-    """The text and the words of a CTC path.
-
-    Args:
-        path: the best label of every output frame [T'].
-        processor: for tokens, blank and texts.
-        clock: of its output frames.
-    """
-    labels = label_spans(path, processor.blank_id)
-    words = [
-        (processor.decode_labels(span.labels), span)
-        for span in word_spans(labels, processor.tokens, kind_of(processor))
-    ]
-    return Recognition(
-        text=processor.decode_labels([span.labels[0] for span in labels]),
-        words=tuple(clock.word(text, span) for text, span in words if text),
-        unit=clock.unit,
-        duration=round(clock.duration, DIGITS),
-    )
-
-
-def kind_of(processor: Any) -> str:
-    """How labels make words; of transformers' tokenizers, which do not say it: by SentencePiece's mark."""
-    kind = getattr(processor.tokenizer, "kind", None)
-    if kind is not None:
-        return str(kind)
-    return "pieces" if any(token.startswith(WORD_START) for token in processor.tokens) else "characters"
+    return Recogniser(model, revision, **decoding)(media, sampling_rate)
 
 
 def _waveform(media: np.ndarray, sampling_rate: float | None, wanted: int) -> np.ndarray:
