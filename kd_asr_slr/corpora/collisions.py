@@ -13,40 +13,56 @@ SIGNS = {
 }
 
 
-def collisions(speakers: Sequence[str], paths: Sequence[str], places: Sequence[str], name: str) -> list[str]:
-    """Sentences about speakers without a namespace that stand for several people.
+class Collisions:
+    """Finds speakers without a namespace that stand for several people; of the rows it keeps their speakers only.
 
     Args:
-        speakers, paths: of every row, as the manifest has them.
-        places: how to name each row in a message.
         name: of the manifest's corpus, which names without a namespace get.
 
     Example:
-        >>> collisions(["F03", "torgo/F03"], ["a.wav", "b.wav"], ["line 2", "line 3"], "mine")[0][:52]
+        >>> found = Collisions("mine")
+        >>> found.add(["F03", "torgo/F03"], ["a.wav", "b.wav"], ["line 2", "line 3"])
+        >>> found.sentences()[0][:52]
         "the speakers 'F03' (line 2) and 'torgo/F03' (line 3)"
     """
-    rows = [row for row in zip(speakers, paths, places, strict=True) if isinstance(row[0], str)]
-    namespaced = {speaker: place for speaker, _, place in reversed(rows) if "/" in speaker}
-    first: dict[str, dict[str, str]] = {}  # bare speaker -> corpus -> place
-    bare: dict[str, str] = {}
-    for speaker, path, place in rows:
-        if "/" in speaker:
-            continue
-        bare.setdefault(speaker, place)
-        if (corpus := _corpus_of(path)) is not None:
-            first.setdefault(speaker, {}).setdefault(corpus, place)
-    return [
-        f"the speakers '{speaker}' ({place}) and '{full}' ({namespaced[full]}) may be two people of one name; "
-        "write the corpus before every speaker"
-        for speaker, place in bare.items()
-        for full in namespaced
-        if full.split("/", 1)[1] == speaker and full != f"{name}/{speaker}"
-    ] + [
-        f"the speaker '{speaker}' has files of {_listed(found)}: two people of one name; write "
-        f"{' and '.join(f'{corpus}/{speaker}' for corpus in found)}"
-        for speaker, found in first.items()
-        if len(found) > 1
-    ]
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._namespaced: dict[str, str] = {}  # speaker -> first place
+        self._bare: dict[str, str] = {}
+        self._corpora: dict[str, dict[str, str]] = {}  # bare speaker -> corpus -> first place
+
+    def add(self, speakers: Sequence[str], paths: Sequence[str], places: Sequence[str]) -> None:
+        """Look at more rows.
+
+        Args:
+            speakers, paths: as the manifest has them.
+            places: how to name each row in a message.
+        """
+        for speaker, path, place in zip(speakers, paths, places, strict=True):
+            if not isinstance(speaker, str):
+                continue
+            if "/" in speaker:
+                self._namespaced.setdefault(speaker, place)
+                continue
+            self._bare.setdefault(speaker, place)
+            if (corpus := _corpus_of(path)) is not None:
+                self._corpora.setdefault(speaker, {}).setdefault(corpus, place)
+
+    def sentences(self) -> list[str]:
+        """What was found; one sentence for each pair, or speaker."""
+        return [
+            f"the speakers '{speaker}' ({place}) and '{full}' ({self._namespaced[full]}) may be two people of one "
+            "name; write the corpus before every speaker"
+            for speaker, place in self._bare.items()
+            for full in self._namespaced
+            if full.split("/", 1)[1] == speaker and full != f"{self._name}/{speaker}"
+        ] + [
+            f"the speaker '{speaker}' has files of {_listed(found)}: two people of one name; write "
+            f"{' and '.join(f'{corpus}/{speaker}' for corpus in found)}"
+            for speaker, found in self._corpora.items()
+            if len(found) > 1
+        ]
 
 
 def _corpus_of(path: object) -> str | None:

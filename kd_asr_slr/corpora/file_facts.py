@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from kd_asr_slr.corpora.media import MediaHeader, read_audio, read_features, read_header, width_problems
+from kd_asr_slr.corpora.media import MediaHeader, read_audio, read_features, read_header
+from kd_asr_slr.corpora.media_check import width_problems
 from kd_asr_slr.errors import UserError
 from kd_asr_slr.progress import Progress
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import os
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from array import array
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from datasets import Dataset, DatasetDict, Features, Value
 
-from kd_asr_slr.corpora.collisions import collisions
+from kd_asr_slr.corpora.collisions import Collisions
+from kd_asr_slr.corpora.manifest_files import EXAMPLE, Batch, ManifestFile, open_manifest
+from kd_asr_slr.corpora.row_files import RowFile, rows_where
 from kd_asr_slr.corpora.schema import (
     EXTRAS,
     MEDIA,
@@ -23,31 +24,19 @@ from kd_asr_slr.corpora.schema import (
     SPLIT_ORDER,
     SUFFIXES,
     UNTRANSCRIBED,
+    Findings,
     check_corpus_name,
     did_you_mean,
+    duplicate_ids,
     namespaced,
-    row_problems,
-    shortened,
     unknown_columns,
+    value_problems,
 )
 from kd_asr_slr.errors import UserError, raise_all
 from kd_asr_slr.files import write_text
 
 MANIFEST_COLUMNS = ("id", "path", "text", "speaker", "split")
 _VALUES = {str: Value("string"), float: Value("float64"), int: Value("int64")}
-_EXAMPLE = "a CSV file with the header id,path,text,speaker,split, or a JSONL file with these keys"
-
-
-@dataclass
-class _Table:
-    """The manifest as read: raw values by column, and the line each row starts on."""
-
-    columns: dict[str, list[Any]]
-    lines: list[int]
-
-    @property
-    def places(self) -> list[str]:
-        return [f"line {line}" for line in self.lines]
 
 
 def load_manifest(
@@ -64,7 +53,7 @@ def load_manifest(
 
     Returns:
         Splits in the order train, dev, test, others. The file's path is in `audio` (.wav .flac .ogg) or in
-        `features` (.npz .npy .pose). The files themselves are not opened; `media.check_media` does that.
+        `features` (.npz .npy .pose). The files themselves are not opened; `media_check.check_media` does that.
 
     Raises:
         UserError: with every problem of the manifest, by line.
@@ -77,20 +66,24 @@ def load_manifest(
     path = Path(path)
     check_corpus_name(name)
     where = f"the manifest {path}"
-    table = _read(path, where)
-    if untranscribed:
-        fixed = {"text": "", "split": UNTRANSCRIBED}
-        table.columns |= {column: [value] * len(table.lines) for column, value in fixed.items()}
-    raise_all(_header_problems(table), where)
-    kinds = [_media_kind(value) for value in table.columns["path"]]
-    columns, extra_problems = _typed_extras(table)
-    columns |= {column: _as_texts(table.columns[column]) for column in MANIFEST_COLUMNS}
-    problems = row_problems(columns, table.places)
-    problems += _path_problems(table, kinds) + extra_problems
-    problems += collisions(columns["speaker"], columns["path"], table.places, name)
-    raise_all(shortened(problems), where)
+    file = open_manifest(path, where)
+    fixed = {"text": "", "split": UNTRANSCRIBED} if untranscribed else {}
+    columns = list(dict.fromkeys([*file.columns, *fixed]))
+    raise_all(_header_problems(columns), where)
     base = Path(root) if root is not None else path.parent
-    return _as_datasets(columns, kinds[0] or "features", name, base)
+    reading = _Reading(columns, name, base)
+    try:
+        for batch in file.batches():
+            batch.columns |= {column: [value] * len(batch.lines) for column, value in fixed.items()}
+            reading.add(batch)
+        raise_all(reading.problems(file), where)
+        if reading.file is None:
+            raise UserError(f"{where} has a header but no row", expected=EXAMPLE, fix="write one row an utterance")
+        return _by_split(reading.file.close())
+    except BaseException:
+        if reading.file is not None:
+            reading.file.discard()
+        raise
 
 
 def save_manifest(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> Path:
@@ -131,106 +124,84 @@ def _relative(media: str, folder: Path) -> str:
     return place.relative_to(base).as_posix() if place.is_relative_to(base) else str(place)
 
 
-def _read(path: Path, where: str) -> _Table:
-    readers = {".csv": _read_csv, ".jsonl": _read_jsonl}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise UserError(f"{where} ends in '{path.suffix}'", expected=_EXAMPLE, fix="convert it to .csv or .jsonl")
-    if not path.is_file():
-        found = "is a folder" if path.is_dir() else "does not exist"
-        raise UserError(f"{where} {found}", expected=_EXAMPLE, fix="check the path")
-    content = _decoded(path, where)
-    if not content.strip():
-        raise UserError(f"{where} is empty", expected=_EXAMPLE, fix="write one row an utterance")
-    table = reader(content, where)
-    if not table.lines:
-        raise UserError(f"{where} has a header but no row", expected=_EXAMPLE, fix="write one row an utterance")
-    return table
+class _Reading:
+    """A manifest while it is read: its rows go to a file batch by batch, and what is wrong with them is collected.
+
+    Of a row nothing stays in memory but eight bytes, by which ids that come twice are suspected.
+    """
+
+    def __init__(self, columns: Sequence[str], name: str, base: Path) -> None:
+        self.file: RowFile | None = None
+        self._extras = [column for column in columns if column not in MANIFEST_COLUMNS]
+        self._name = name
+        self._base = base
+        self._findings = Findings()
+        self._collisions = Collisions(name)
+        self._kinds: dict[str, list[int]] = {}  # audio or features -> number of files, first line
+        self._ids = array("q")
+
+    def add(self, batch: Batch) -> None:
+        """Check some rows and write them, unless something is wrong with the manifest."""
+        columns, problems = _typed_extras(batch, self._extras)
+        columns |= {column: _as_texts(batch.columns[column]) for column in MANIFEST_COLUMNS}
+        self._findings.add(batch.problems + value_problems(columns, batch.places) + self._path_problems(batch))
+        self._findings.add(problems)
+        self._collisions.add(columns["speaker"], columns["path"], batch.places)
+        self._ids.extend(hash(value) for value in columns["id"] if isinstance(value, str))
+        if batch.lines and not self._findings.count:
+            media = next(iter(self._kinds))
+            self.file = self.file or RowFile(_features(media, self._extras))
+            self.file.write(self._as_rows(columns, media))
+
+    def problems(self, file: ManifestFile) -> list[str]:
+        """What is wrong, once all rows have been seen; where ids may come twice, `file` is read again."""
+        if repeated := _repeated(self._ids):
+            found = [
+                (value, f"line {line}")
+                for batch in file.batches()
+                for value, line in zip(_as_texts(batch.columns["id"]), batch.lines, strict=True)
+                if isinstance(value, str) and hash(value) in repeated
+            ]
+            self._findings.add(duplicate_ids([value for value, _ in found], [place for _, place in found]))
+        if len(self._kinds) > 1:
+            examples = [f"{count} {kind} files (first on line {line})" for kind, (count, line) in self._kinds.items()]
+            mixed = f"audio and features are mixed: {' and '.join(examples)}; use one manifest for each"
+            self._findings.add([mixed])
+        self._findings.add(self._collisions.sentences())
+        return self._findings.sentences()
+
+    def _path_problems(self, batch: Batch) -> list[str]:
+        problems = []
+        for line, path in zip(batch.lines, batch.columns["path"], strict=True):
+            kind = SUFFIXES.get(os.path.splitext(path)[1].lower()) if isinstance(path, str) else None
+            if kind is not None:
+                self._kinds.setdefault(kind, [0, line])[0] += 1
+            elif isinstance(path, str) and path.strip():
+                known = " ".join(SUFFIXES)
+                problems.append(f"line {line}: the file '{path}' has an unknown suffix; known suffixes: {known}")
+        return problems
+
+    def _as_rows(self, columns: Mapping[str, list[Any]], media: str) -> dict[str, list[Any]]:
+        return {
+            **columns,
+            media: [os.path.abspath(os.path.join(self._base, path)) for path in columns["path"]],
+            "speaker": [namespaced(speaker, self._name) for speaker in columns["speaker"]],
+            "text": [text.strip() for text in columns["text"]],
+        }
 
 
-def _decoded(path: Path, where: str) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{where} is not UTF-8 (byte {error.start})", expected="UTF-8 text", fix="save it again as UTF-8"
-        ) from error
-    except OSError as error:
-        raise UserError(f"{where} cannot be read ({error.strerror})", fix="check the file's rights") from error
+def _features(media: str, extras: Sequence[str]) -> Features:
+    return Features({column: _VALUES[EXTRAS.get(column, str)] for column in (*REQUIRED, media, *extras)})
 
 
-def _read_csv(content: str, where: str) -> _Table:
-    # strict: an unclosed quote is an error instead of one endless field
-    rows = _csv_rows(content, where)
-    _, header = next(rows)
-    header = [cell.strip() for cell in header]
-    _check_delimiter(header, where)
-    repeated = [name for name, count in Counter(header).items() if count > 1]
-    raise_all([f"column '{name}' stands in the header more than once" for name in repeated], where)
-    table = _Table({name: [] for name in header}, [])
-    problems = []
-    for line, row in rows:
-        if len(row) != len(header):
-            problems.append(
-                f"line {line}: {len(row)} fields, but the header has {len(header)}; a text with a comma needs quotes"
-            )
-            continue
-        table.lines.append(line)
-        for name, cell in zip(header, row, strict=True):
-            table.columns[name].append(cell)
-    raise_all(shortened(problems), where)
-    return table
+def _repeated(hashes: array[int]) -> set[int]:
+    ordered = np.sort(np.frombuffer(hashes, dtype=np.int64)) if hashes else np.zeros(0, np.int64)
+    return set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
 
 
-def _csv_rows(content: str, where: str) -> Iterator[tuple[int, list[str]]]:
-    """Rows that are not blank, each with the number of the line it starts on."""
-    reader = csv.reader(io.StringIO(content, newline=""), strict=True)
-    start = 1
-    try:
-        for row in reader:
-            if row:
-                yield start, row
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise UserError(
-            f"{where}: line {start} cannot be read as CSV ({error})",
-            expected="commas between fields and double quotes around a text with a comma",
-            fix="close the quotes on that line, and write a quote inside a text twice",
-        ) from error
-
-
-def _check_delimiter(header: Sequence[str], where: str) -> None:
-    for delimiter, word in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
-        if len(header) == 1 and delimiter in header[0]:
-            raise UserError(f"{where} has {word} between its columns", expected="commas", fix="save it with commas")
-
-
-def _read_jsonl(content: str, where: str) -> _Table:
-    records: list[dict[str, Any]] = []
-    lines: list[int] = []
-    problems = []
-    # not splitlines(): it would also cut at the line separators a JSON text may hold
-    for number, line in enumerate(content.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            problems.append(f"line {number}: not valid JSON ({error.msg}, column {error.colno})")
-            continue
-        if not isinstance(record, dict):
-            problems.append(f'line {number}: expected an object such as {{"id": ...}}, found {line.strip()[:40]}')
-            continue
-        records.append(record)
-        lines.append(number)
-    raise_all(shortened(problems), where)
-    names = dict.fromkeys(name for record in records for name in record)
-    return _Table({name: [record.get(name) for record in records] for name in names}, lines)
-
-
-def _header_problems(table: _Table) -> list[str]:
-    unknown = [name for name in table.columns if name not in MANIFEST_COLUMNS]
-    missing = [name for name in MANIFEST_COLUMNS if name not in table.columns]
+def _header_problems(columns: Sequence[str]) -> list[str]:
+    unknown = [name for name in columns if name not in MANIFEST_COLUMNS]
+    missing = [name for name in MANIFEST_COLUMNS if name not in columns]
     problems = []
     for name in missing:
         hint = ""
@@ -245,32 +216,13 @@ def _as_texts(values: Sequence[Any]) -> list[Any]:
     return [str(value) if isinstance(value, int) and not isinstance(value, bool) else value for value in values]
 
 
-def _media_kind(path: Any) -> str | None:
-    return SUFFIXES.get(Path(path).suffix.lower()) if isinstance(path, str) else None
-
-
-def _path_problems(table: _Table, kinds: Sequence[str | None]) -> list[str]:
-    problems = []
-    for line, path, kind in zip(table.lines, table.columns["path"], kinds, strict=True):
-        if isinstance(path, str) and path.strip() and kind is None:
-            known = " ".join(SUFFIXES)
-            problems.append(f"line {line}: the file '{path}' has an unknown suffix; known suffixes: {known}")
-    counts = Counter(kind for kind in kinds if kind)
-    if len(counts) > 1:
-        examples = [f"{counts[kind]} {kind} files (first on line {table.lines[kinds.index(kind)]})" for kind in counts]
-        problems.append(f"audio and features are mixed: {' and '.join(examples)}; use one manifest for each")
-    return problems
-
-
-def _typed_extras(table: _Table) -> tuple[dict[str, list[Any]], list[str]]:
+def _typed_extras(batch: Batch, names: Sequence[str]) -> tuple[dict[str, list[Any]], list[str]]:
     columns: dict[str, list[Any]] = {}
     problems: list[str] = []
-    for name, values in table.columns.items():
-        if name in MANIFEST_COLUMNS:
-            continue
+    for name in names:
         kind = EXTRAS.get(name, str)
         columns[name] = []
-        for line, value in zip(table.lines, values, strict=True):
+        for line, value in zip(batch.lines, batch.columns[name], strict=True):
             try:
                 columns[name].append(_typed(value, kind))
             except ValueError:
@@ -293,17 +245,7 @@ def _typed(value: Any, kind: type) -> Any:
     return typed
 
 
-def _as_datasets(columns: dict[str, list[Any]], media: str, name: str, base: Path) -> DatasetDict:
-    columns = dict(columns)
-    columns[media] = [os.path.abspath(base / path) for path in columns.pop("path")]
-    columns["speaker"] = [namespaced(speaker, name) for speaker in columns["speaker"]]
-    columns["text"] = [text.strip() for text in columns["text"]]
-    order = [*REQUIRED, media, *(column for column in columns if column not in REQUIRED and column != media)]
-    features = Features({column: _VALUES[EXTRAS.get(column, str)] for column in order})
-    whole = Dataset.from_dict({column: columns[column] for column in order}, features=features)
-    splits = list(dict.fromkeys(columns["split"]))
+def _by_split(rows: Dataset) -> DatasetDict:
+    splits = rows.unique("split")
     splits.sort(key=lambda split: SPLIT_ORDER.index(split) if split in SPLIT_ORDER else len(SPLIT_ORDER))
-    rows: dict[str, list[int]] = {split: [] for split in splits}
-    for index, split in enumerate(columns["split"]):
-        rows[split].append(index)
-    return DatasetDict({split: whole.select(indices) for split, indices in rows.items()})
+    return DatasetDict({split: rows_where(rows, "split", [split]) for split in splits})

@@ -1,4 +1,4 @@
-"""Reading one recording or one feature file, and checking all files of a corpus before anything is trained.
+"""Reading one recording or one feature file.
 
 Every reader refuses what would otherwise turn into a silent error later: files that are missing, empty or cut off,
 headers that declare another size than the file has, values that are not finite, recordings without any sound.
@@ -8,29 +8,20 @@ Pickled objects are never loaded.
 from __future__ import annotations
 
 import hashlib
-import logging
-import math
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
-from datasets import DatasetDict
 
 from kd_asr_slr.corpora.arrays import array_shape, load_array
 from kd_asr_slr.corpora.pose_files import SUFFIX as POSE_SUFFIX
 from kd_asr_slr.corpora.pose_files import load_pose
 from kd_asr_slr.corpora.riff import check_riff
-from kd_asr_slr.corpora.schema import MEDIA, SUFFIXES, shortened
-from kd_asr_slr.errors import UserError, raise_all
-from kd_asr_slr.progress import Progress
+from kd_asr_slr.corpora.schema import SUFFIXES
+from kd_asr_slr.errors import UserError
 
-logger = logging.getLogger(__name__)
 _ENDS = 1 << 16
-
-Level = Literal["full", "headers"]
 
 
 @dataclass(frozen=True)
@@ -46,16 +37,6 @@ class MediaHeader:
     length: int
     rate: int | None = None
     width: int | None = None
-
-
-@dataclass(frozen=True)
-class MediaSummary:
-    """Totals over the checked files: their number, the seconds of audio or the frames, the values a frame."""
-
-    files: int
-    seconds: float
-    frames: int
-    width: int | None
 
 
 def read_audio(path: str | Path, sampling_rate: int = 16000) -> np.ndarray:
@@ -151,53 +132,6 @@ def read_header(path: str | Path) -> MediaHeader:
     return MediaHeader(length=shape[0], width=int(np.prod(shape[1:])))
 
 
-def check_media(corpus: DatasetDict, level: Level = "full", max_listed: int = 20) -> MediaSummary:
-    """Check every file of a corpus; all that cannot be used are named in one message.
-
-    Args:
-        corpus: splits with `audio` or `features` paths.
-        level: "headers" opens every file but reads no values; "full" reads everything, and so also finds values
-            that are not finite and recordings without sound.
-        max_listed: bad files named in the message; the others are counted.
-
-    Returns:
-        The totals over all files.
-
-    Raises:
-        UserError: with one sentence for each bad file.
-    """
-    if level not in ("full", "headers"):
-        raise ValueError(f"level is {level!r}, not 'full' or 'headers'")
-    paths = _paths(corpus)
-    headers: dict[str, MediaHeader] = {}
-    problems: dict[str, str] = {}
-    for path in Progress(paths, "checking files", "file"):
-        try:
-            headers[path] = read_header(path)
-            if level == "full":
-                _read(path, headers[path])
-        except UserError as error:
-            problems[path] = str(error)
-    problems |= width_problems(headers)
-    listed = [problems[path] for path in paths if path in problems]
-    raise_all(shortened(listed, max_listed), f"checked {len(paths)} files, {len(listed)} cannot be used")
-    return _summary(list(headers.values()))
-
-
-def width_problems(headers: Mapping[str, MediaHeader]) -> dict[str, str]:
-    """Sentences, by path, about feature files whose frames are not as wide as those of most files."""
-    widths = Counter(header.width for header in headers.values() if header.width is not None)
-    if len(widths) < 2:
-        return {}
-    usual, count = widths.most_common(1)[0]
-    others = f"{count} of {widths.total()} files have {usual}"
-    return {
-        path: f"{path}: {header.width} values a frame, while {others}. To fix it: extract all files the same way."
-        for path, header in headers.items()
-        if header.width not in (None, usual)
-    }
-
-
 _REPLACE = "copy the file again from its source, or take its row out of the manifest"
 
 
@@ -206,10 +140,6 @@ def _kind(path: Path) -> str:
     if kind is None:
         raise UserError(f"{path}: unknown suffix '{path.suffix}'", expected=f"one of {' '.join(SUFFIXES)}")
     return kind
-
-
-def _read(path: str, header: MediaHeader) -> np.ndarray:
-    return read_features(path) if header.rate is None else read_audio(path, header.rate)
 
 
 def _existing(path: str | Path) -> Path:
@@ -293,21 +223,3 @@ def content_fingerprint(paths: Iterable[str]) -> str:
                 file.seek(start)
                 digest.update(file.read(_ENDS))
     return digest.hexdigest()
-
-
-def _paths(corpus: DatasetDict) -> list[str]:
-    """Every path once, in the order of the splits."""
-    columns = [split[name][:] for split in corpus.values() for name in MEDIA if name in split.column_names]
-    return list(dict.fromkeys(path for column in columns for path in column))
-
-
-def _summary(headers: list[MediaHeader]) -> MediaSummary:
-    summary = MediaSummary(
-        files=len(headers),
-        seconds=math.fsum(header.length / header.rate for header in headers if header.rate),
-        frames=sum(header.length for header in headers if header.width),
-        width=next((header.width for header in headers if header.width), None),
-    )
-    amount = f"{summary.seconds:.1f} s of audio" if summary.seconds else f"{summary.frames} frames"
-    logger.info("checked %d files: %s", summary.files, amount)
-    return summary

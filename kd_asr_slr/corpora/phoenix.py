@@ -64,7 +64,7 @@ def load(
 
     The text of a row holds the glosses as distributed, runs of blanks included: two of them between equal glosses keep
     the official clean-up from merging these. Labels are what stands between runs of blanks. Files that are missing keep
-    their row, and are named by `media.check_media`.
+    their row, and are named by `media_check.check_media`.
 
     Args:
         corpus: "phoenix2014", "phoenix2014_si5" or "phoenix2014t".

@@ -91,9 +91,38 @@ def unknown_columns(names: Iterable[str], known: Sequence[str]) -> list[str]:
 
 def shortened(problems: Sequence[str], max_listed: int = 20) -> list[str]:
     """The first `max_listed` problems and, where there are more, a last line with their number."""
-    if len(problems) <= max_listed:
-        return list(problems)
-    return [*problems[:max_listed], f"... and {len(problems) - max_listed} more ({len(problems)} in all)"]
+    findings = Findings(max_listed)
+    findings.add(problems)
+    return findings.sentences()
+
+
+class Findings:
+    """Problems of a file that is never in memory as a whole: the first are kept, the others counted.
+
+    Args:
+        max_listed: how many are kept.
+
+    Example:
+        >>> findings = Findings(max_listed=1)
+        >>> findings.add(["line 2: 'id' is empty", "line 3: 'id' is empty"])
+        >>> findings.sentences()
+        ["line 2: 'id' is empty", '... and 1 more (2 in all)']
+    """
+
+    def __init__(self, max_listed: int = 20) -> None:
+        self.count = 0
+        self._listed: list[str] = []
+        self._max_listed = max_listed
+
+    def add(self, problems: Sequence[str]) -> None:
+        """Take note of more."""
+        self._listed += problems[: max(0, self._max_listed - len(self._listed))]
+        self.count += len(problems)
+
+    def sentences(self) -> list[str]:
+        """The kept ones and, where there are more, a last line with their number."""
+        more = self.count - len(self._listed)
+        return [*self._listed, *([f"... and {more} more ({self.count} in all)"] if more else [])]
 
 
 def check_corpus_name(name: str) -> None:
@@ -159,11 +188,16 @@ def row_problems(columns: Columns, places: Sequence[str]) -> list[str]:
         columns: the required columns and `audio`, `features` or a manifest's `path`; all of one length.
         places: how to name each row in a message, e.g. "row 3" or "line 4".
     """
+    return value_problems(columns, places) + duplicate_ids(columns["id"], places)
+
+
+def value_problems(columns: Columns, places: Sequence[str]) -> list[str]:
+    """Sentences about the values of rows, each taken by itself; arguments as for `row_problems`."""
     problems: list[str] = []
     for name in (*REQUIRED, *MEDIA, "path"):
         if name in columns:
             problems += _value_problems(name, _needed(name, columns), places)
-    return problems + _duplicate_ids(columns["id"], places)
+    return problems
 
 
 def _needed(name: str, columns: Columns) -> Sequence[Any]:
@@ -198,7 +232,8 @@ def _value_problem(name: str, value: Any) -> str:
     return ""
 
 
-def _duplicate_ids(ids: Sequence[Any], places: Sequence[str]) -> list[str]:
+def duplicate_ids(ids: Sequence[Any], places: Sequence[str]) -> list[str]:
+    """Sentences about ids that stand more than once among these; what is no text or empty is passed over."""
     first: dict[Any, str] = {}
     problems = []
     for place, value in zip(places, ids, strict=True):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from datasets import Dataset, DatasetDict, concatenate_datasets
 
+from kd_asr_slr.corpora.row_files import with_value
 from kd_asr_slr.corpora.schema import SPLIT_ORDER, UNTRANSCRIBED, did_you_mean
 from kd_asr_slr.corpora.speaker_shares import utterances_for_dev
 from kd_asr_slr.errors import UserError
@@ -35,8 +36,7 @@ def divided(pool: Dataset, splits: Sequence[str | None], corpus: DatasetDict) ->
 
 def renamed(dataset: Dataset, split: str) -> Dataset:
     """The same rows in the same columns, with another name in `split`."""
-    columns = {name: dataset[name][:] for name in dataset.column_names}
-    return Dataset.from_dict({**columns, "split": [split] * len(dataset)}, features=dataset.features)
+    return with_value(dataset, "split", split)
 
 
 def utterances_of(rows: Dataset) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from datasets import Dataset, DatasetDict, concatenate_datasets
 
+from kd_asr_slr.corpora.row_files import rows_where
 from kd_asr_slr.corpora.schema import UNTRANSCRIBED, did_you_mean
 from kd_asr_slr.corpora.split_policies import SplitSettings, by_blocks, by_prompt
 from kd_asr_slr.corpora.split_rows import check_known, check_not_empty, column_of, divided, pooled, renamed
@@ -178,13 +179,13 @@ def _of_blocks(rows: Dataset, blocks: Sequence[str]) -> Dataset:
         return rows
     found = column_of(rows, "block", "block")
     check_known(blocks, found, "block")
-    return rows.select([row for row, block in enumerate(found) if block in set(blocks)])
+    return rows_where(rows, "block", blocks)
 
 
 def _filtered(corpus: Corpus, speakers: set[str], keep: bool) -> Corpus:
     if isinstance(corpus, DatasetDict):
         return DatasetDict({name: _filtered(split, speakers, keep) for name, split in corpus.items()})
-    return corpus.select([row for row, speaker in enumerate(corpus["speaker"][:]) if (speaker in speakers) == keep])
+    return rows_where(corpus, "speaker", speakers, among=keep)
 
 
 POLICIES: dict[str, Callable[[DatasetDict, SplitSettings], DatasetDict]] = {

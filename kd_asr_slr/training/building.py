@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import DatasetDict
 from transformers import EarlyStoppingCallback, PreTrainedModel, PrinterCallback, ProgressCallback
@@ -66,7 +67,8 @@ def build_trainer(
     sampler: CurriculumSampler | FrameBatchSampler | None
     sampler = build_sampler(rows, teachers, teaching, processor, data, training)
     if training.batch_frames:
-        lengths = [train_set.length_of(index) for index in Progress(range(len(train_set)), "measuring lengths")]
+        measured = (train_set.length_of(index) for index in Progress(range(len(train_set)), "measuring lengths"))
+        lengths = np.fromiter(measured, np.int64, len(train_set))
         sampler = build_frame_batches(lengths, rows["id"], training.batch_frames, training.seed)
     callbacks = [EpochCallback(train_set, sampler), LogLineCallback()]
     if training.stages or training.freeze_modules:

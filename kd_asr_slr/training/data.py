@@ -14,7 +14,8 @@ from datasets import Dataset, DatasetDict
 from kd_asr_slr.arguments import DataArguments, DistillationArguments
 from kd_asr_slr.command_line import as_dict
 from kd_asr_slr.corpora.build import load_corpus
-from kd_asr_slr.corpora.media import check_media, content_fingerprint, read_audio, read_features
+from kd_asr_slr.corpora.media import content_fingerprint, read_audio, read_features
+from kd_asr_slr.corpora.media_check import check_media
 from kd_asr_slr.corpora.schema import UNTRANSCRIBED
 from kd_asr_slr.corpora.split_policies import filter_microphones
 from kd_asr_slr.corpora.splits import apply_split, filter_speakers
@@ -103,7 +104,11 @@ def protocol_of(data: DataArguments, asked: str | None = None) -> str:
 
 def _normalised(part: Dataset, split: str, data: DataArguments) -> Dataset:
     name = normaliser_of_split(data.normaliser, training=split == data.train_split)
-    return part.map(lambda row: {"text": normalise(row["text"], name)}, load_from_cache_file=False)
+
+    def clean(rows: Mapping[str, list[str]]) -> dict[str, list[str]]:
+        return {"text": [normalise(text, name) for text in rows["text"]]}
+
+    return part.map(clean, batched=True, load_from_cache_file=False)
 
 
 def training_part(corpus: DatasetDict, data: DataArguments, split: str) -> Dataset:

@@ -23,6 +23,7 @@ from typing import Any
 
 import yaml
 
+from kd_asr_slr.corpora.row_files import discard_rows
 from kd_asr_slr.errors import UserError, raise_all
 from kd_asr_slr.files import write_text
 
@@ -200,5 +201,6 @@ def _run_here(run: PlannedRun, config: Path, log: Path) -> int:
             traceback.print_exc()
             return 1
         finally:
+            discard_rows()
             stream.flush()
     return 0

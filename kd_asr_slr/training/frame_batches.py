@@ -44,7 +44,7 @@ class FrameBatchSampler(Sampler[list[int]]):
         [[0, 2, 3, 5], [1, 4]]
     """
 
-    def __init__(self, lengths: Sequence[int], frames: int, seed: int) -> None:
+    def __init__(self, lengths: Sequence[int] | np.ndarray, frames: int, seed: int) -> None:
         self.lengths = np.asarray(lengths, dtype=np.int64)
         self.frames = frames
         self.epoch = 0
@@ -84,7 +84,9 @@ class FrameBatchSampler(Sampler[list[int]]):
         return np.array(cuts, dtype=np.int64)
 
 
-def build_frame_batches(lengths: Sequence[int], ids: Sequence[str], frames: int, seed: int) -> FrameBatchSampler:
+def build_frame_batches(
+    lengths: Sequence[int] | np.ndarray, ids: Sequence[str], frames: int, seed: int
+) -> FrameBatchSampler:
     """The batches of a run, announced in a log line.
 
     Args:

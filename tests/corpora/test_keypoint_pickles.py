@@ -16,7 +16,8 @@ from datasets import DatasetDict
 
 from kd_asr_slr.corpora.build import load_corpus
 from kd_asr_slr.corpora.keypoint_pickles import find_pickle, read_utterances
-from kd_asr_slr.corpora.media import check_media, read_features
+from kd_asr_slr.corpora.media import read_features
+from kd_asr_slr.corpora.media_check import check_media
 from kd_asr_slr.errors import UserError
 
 

@@ -11,7 +11,8 @@ import pytest
 import soundfile
 from datasets import Dataset, DatasetDict
 
-from kd_asr_slr.corpora.media import check_media, read_audio, read_features, read_header
+from kd_asr_slr.corpora.media import read_audio, read_features, read_header
+from kd_asr_slr.corpora.media_check import check_media
 from kd_asr_slr.errors import UserError
 
 RATE = 16000

@@ -11,7 +11,8 @@ import pytest
 from datasets import DatasetDict
 
 from kd_asr_slr.corpora.build import load_corpus
-from kd_asr_slr.corpora.media import check_media, read_features
+from kd_asr_slr.corpora.media import read_features
+from kd_asr_slr.corpora.media_check import check_media
 from kd_asr_slr.corpora.phoenix_annotations import read_annotations
 from kd_asr_slr.corpora.schema import check_rows
 from kd_asr_slr.errors import UserError

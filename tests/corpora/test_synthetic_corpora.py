@@ -16,7 +16,8 @@ import scipy.signal
 from kd_asr_slr.corpora import synthetic, synthetic_sign, synthetic_speech
 from kd_asr_slr.corpora.build import load_corpus
 from kd_asr_slr.corpora.gloss_grammar import CLASSES, GLOSSES, draw_sentences
-from kd_asr_slr.corpora.media import check_media, read_audio, read_features
+from kd_asr_slr.corpora.media import read_audio, read_features
+from kd_asr_slr.corpora.media_check import check_media
 from kd_asr_slr.corpora.sign_synthesis import (
     FACE,
     LEFT_HAND,
