@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 NO_SAMPLES = "has 0 samples"
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg")
+UNREAD_SUFFIXES = (".mp3", ".m4a", ".mp4", ".aac", ".opus", ".wma", ".aif", ".aiff", ".webm", ".amr")
 
 
 @dataclass
@@ -57,8 +58,23 @@ class Found:
 
 
 def audio_files(folder: Path) -> list[Path]:
-    """The recordings right in a folder, sorted by name; suffixes in any case."""
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
+    """The recordings right in a folder, sorted by name; suffixes in any case, hidden files left aside."""
+    return sorted(path for path in visible(folder) if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
+
+
+def visible(folder: Path) -> Iterator[Path]:
+    """What lies in a folder, but for hidden files: Macs put a `._NAME` beside every NAME, which is no recording."""
+    return (path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def unread_kinds(folders: Iterable[Path]) -> list[str]:
+    """One sentence about the recordings of kinds that are not read; none where there are none."""
+    kinds = Counter(path.suffix.lower() for folder in folders for path in visible(folder))
+    unread = {kind: kinds[kind] for kind in UNREAD_SUFFIXES if kind in kinds}
+    if not unread:
+        return []
+    listed = ", ".join(f"{count} {kind}" for kind, count in unread.items())
+    return [f"recordings of kinds that are not read: {listed}; convert them to {' or '.join(AUDIO_SUFFIXES)}"]
 
 
 def why_unusable(path: Path) -> str | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from datasets import DatasetDict
 
-from kd_asr_slr.corpora.recordings import Found, audio_files, usable
+from kd_asr_slr.corpora.recordings import Found, audio_files, unread_kinds, usable, visible
 from kd_asr_slr.corpora.schema import namespaced
 from kd_asr_slr.corpora.speaker_shares import utterances_for_dev
 from kd_asr_slr.corpora.synthetic import number_problem, parse_options
@@ -21,6 +21,7 @@ from kd_asr_slr.errors import UserError
 
 CORPUS = "speaker_folders"
 TABLES = ("transcripts.tsv", "transcripts.csv")
+TEXT_SUFFIXES = (".txt", ".TXT")
 LISTED = 5
 
 
@@ -68,21 +69,24 @@ def survey(*, name: str | None, root: str | Path | None, options: dict[str, Any]
         raise UserError(f"there is no folder {root}", expected="a folder per speaker", fix="set --data_dir")
     folder = Path(root)
     texts, found = _texts(folder), Found()
-    speakers = [path for path in sorted(folder.iterdir()) if path.is_dir() and audio_files(path)]
+    inside = [path for path in sorted(visible(folder)) if path.is_dir()]
+    found.differences = unread_kinds(inside)
     rows = []
-    for speaker in speakers:
+    for speaker in (path for path in inside if audio_files(path)):
         own = {**texts, **_texts(speaker, f"{speaker.name}/")}
         rows += [_row(path, own, name or folder.resolve().name) for path in usable(audio_files(speaker), found)]
     if not rows:
         raise UserError(
-            f"{folder} holds no recordings", expected=f"{folder}/<speaker>/<name>.wav", fix="set --data_dir"
+            "; ".join([f"{folder} holds no recordings that can be used", *found.differences]),
+            expected=f"{folder}/<speaker>/<name>.wav",
+            fix="set --data_dir",
         )
     silent = [row["id"] for row in rows if row["text"] is None]
     if silent:
         raise UserError(
             f"{len(silent)} recordings in {folder} have no text: {', '.join(silent[:LISTED])}",
             expected="a text for each",
-            fix=f"write <name>.txt beside each, or {TABLES[0]} with the columns file and text",
+            fix=f"write <name>.txt beside each, or {TABLES[0]} with the columns file (<speaker>/<name>.wav) and text",
         )
     found.rows = _divided(rows, chosen)
     return found
@@ -99,10 +103,10 @@ def _divided(rows: list[dict[str, Any]], chosen: FolderOptions) -> list[dict[str
 
 def _row(path: Path, texts: dict[str, str], name: str) -> dict[str, Any]:
     key = f"{path.parent.name}/{path.name}"
-    beside = path.with_suffix(".txt")
     text = texts.get(key, texts.get(f"{path.parent.name}/{path.stem}"))
-    if text is None and beside.is_file():
-        text = beside.read_text(encoding="utf-8", errors="replace").strip()
+    beside = (path.with_suffix(suffix) for suffix in TEXT_SUFFIXES)
+    if text is None and (found := next((text for text in beside if text.is_file()), None)):
+        text = found.read_text(encoding="utf-8-sig", errors="replace").strip()
     return {
         "id": f"{path.parent.name}-{path.stem}",
         "split": "train",

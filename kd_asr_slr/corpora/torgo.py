@@ -21,11 +21,11 @@ from typing import Any
 from datasets import DatasetDict
 
 from kd_asr_slr.corpora.media import read_header
-from kd_asr_slr.corpora.recordings import AUDIO_SUFFIXES, Found, counted, why_unusable
+from kd_asr_slr.corpora.recordings import Found, audio_files, counted, visible, why_unusable
 from kd_asr_slr.corpora.schema import namespaced
 from kd_asr_slr.corpora.speaker_shares import utterances_for_dev
 from kd_asr_slr.corpora.synthetic import number_problem, parse_options
-from kd_asr_slr.corpora.torgo_prompts import why_no_transcript
+from kd_asr_slr.corpora.torgo_prompts import read_prompt, why_no_transcript
 from kd_asr_slr.corpora.torgo_table import Recording, find_table, read_table
 from kd_asr_slr.errors import UserError
 from kd_asr_slr.text import torgo_prompt
@@ -130,11 +130,10 @@ def _walk(root: Path) -> Iterator[Recording]:
             inside = {path.name.lower(): path for path in session.iterdir() if path.is_dir()}
             prompts = _prompts(inside.get("prompts"))
             for folder, microphone in MICROPHONES.items():
-                for path in sorted(inside[folder].iterdir()) if folder in inside else ():
-                    if path.suffix.lower() in AUDIO_SUFFIXES:
-                        session_name = session.name.capitalize()
-                        who = speaker.name.upper()
-                        yield Recording(path, who, session_name, path.stem, microphone, prompts.get(path.stem))
+                for path in audio_files(inside[folder]) if folder in inside else ():
+                    session_name = session.name.capitalize()
+                    who = speaker.name.upper()
+                    yield Recording(path, who, session_name, path.stem, microphone, prompts.get(path.stem))
 
 
 def _speaker_folders(root: Path) -> list[Path]:
@@ -146,8 +145,8 @@ def _speaker_folders(root: Path) -> list[Path]:
 def _prompts(folder: Path | None) -> dict[str, str]:
     if folder is None:
         return {}
-    files = [path for path in folder.iterdir() if path.suffix.lower() == ".txt"]
-    return {path.stem: path.read_text(encoding="utf-8", errors="replace").strip() for path in files}
+    files = [path for path in visible(folder) if path.suffix.lower() == ".txt"]
+    return {path.stem: read_prompt(path) for path in files}
 
 
 def _cleaned(recordings: Sequence[Recording], chosen: TorgoOptions, name: str) -> Found:

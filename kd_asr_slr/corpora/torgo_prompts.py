@@ -7,11 +7,21 @@ with "xxx", or that name a picture are no transcripts.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from kd_asr_slr.text import torgo_prompt
 
 _COMMENT = re.compile(r"\[.*?\]")
 _PICTURE = re.compile(r"(^|[\\/])(input|images)?[\\/]?\S*\.(jpe?g|png|gif|bmp)\b", re.IGNORECASE)
+
+
+def read_prompt(path: Path) -> str:
+    """The content of a prompt file: UTF-8, or as Windows wrote it, whose apostrophe (0x92) is no valid UTF-8."""
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8-sig").strip()
+    except UnicodeDecodeError:
+        return content.decode("cp1252", errors="replace").strip()
 
 
 def why_no_transcript(prompt: str) -> str | None:

@@ -33,9 +33,9 @@ from kd_asr_slr.errors import UserError
 
 CORPUS = "uaspeech"
 FILE_NAME = re.compile(
-    r"(?P<speaker>C?[FM][0-9]{2})_(?P<block>B[1-3])_(?P<word_id>(?:CW|UW|C|D)[0-9]+|D[0-9]|L[A-Z])_(?P<microphone>M[2-8])"
+    r"(?P<speaker>C?[FM][0-9]{2})_(?P<block>B[1-3])_(?P<word_id>(?:CW|UW|C|D)[0-9]+|L[A-Z])_(?P<microphone>M[2-8])"
 )
-SPEAKER = re.compile(r"C?[FM][0-9]{2}")
+SPEAKER = re.compile(r"C?[FM][0-9]{2}")  # in capitals, whatever a copy made of the names
 PROCESSINGS = ("original", "noisereduce", "normalized")
 TEST_BLOCKS = ("B2",)
 UNKNOWN_WORDS_LISTED = 5
@@ -111,7 +111,8 @@ def survey(*, name: str | None, root: str | Path | None, options: dict[str, Any]
         (path, match)
         for speaker in _speaker_folders(folder, chosen)
         for path in audio_files(speaker)
-        if (match := FILE_NAME.fullmatch(path.stem)) and (not chosen.wanted or match["microphone"] in chosen.wanted)
+        if (match := FILE_NAME.fullmatch(path.stem.upper()))
+        and (not chosen.wanted or match["microphone"] in chosen.wanted)
     ]
     if not matches:
         raise UserError(
@@ -156,17 +157,17 @@ def _speaker_folders(root: Path, chosen: UASpeechOptions) -> list[Path]:
         )
     base = audio / (chosen.processing or copies[0]) if copies else audio
     folders = [path for path in (*base.iterdir(), *_inside(base / "control")) if path.is_dir()]
-    speakers = [path for path in sorted(folders) if SPEAKER.fullmatch(path.name)]
-    absent = sorted(set(chosen.speakers) - {path.name for path in speakers})
+    speakers = {path: path.name.upper() for path in sorted(folders) if SPEAKER.fullmatch(path.name.upper())}
+    absent = sorted(set(chosen.speakers) - {*speakers.values()})
     if absent:
         raise UserError(
             f"{base} has no speaker {', '.join(absent)}",
-            expected=f"some of {', '.join(path.name for path in speakers)}",
+            expected=f"some of {', '.join(speakers.values())}",
             fix="correct speakers in corpus_options",
         )
     if chosen.speakers:
-        return [path for path in speakers if path.name in chosen.speakers]
-    return [path for path in speakers if chosen.controls or not path.name.startswith("C")]
+        return [path for path, name in speakers.items() if name in chosen.speakers]
+    return [path for path, name in speakers.items() if chosen.controls or not name.startswith("C")]
 
 
 def _inside(folder: Path) -> list[Path]:
@@ -177,7 +178,7 @@ def _row(path: Path, match: re.Match[str], words: Words, name: str) -> dict[str,
     speaker, block, word_id = match["speaker"], match["block"], match["word_id"]
     intelligibility, word = INTELLIGIBILITY.get(speaker), word_of(words, block, word_id) or ""
     return {
-        "id": path.stem,
+        "id": match[0],
         "split": "test" if block in TEST_BLOCKS else "train",
         "speaker": namespaced(speaker, name),
         "text": word,
@@ -237,4 +238,4 @@ def _compare_counts(found: Found, matches: Sequence[tuple[Path, re.Match[str]]])
 
 
 def _speaker_of(path: str) -> str:
-    return Path(path).name.split("_")[0]
+    return Path(path).name.split("_")[0].upper()

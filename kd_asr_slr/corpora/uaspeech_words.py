@@ -87,7 +87,7 @@ def read_label_files(folder: Path) -> Words:
     Raises:
         UserError: if there are none, or two of them disagree about a word.
     """
-    files = sorted(folder.rglob("*.mlf"))
+    files = sorted(folder.rglob("*_word.mlf")) or sorted(folder.rglob("*.mlf"))
     if not files:
         raise UserError(f"{folder} holds no label file", expected="<speaker>/<speaker>_word.mlf")
     return _collected((pair for file in files for pair in _from_labels(file)), folder)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from dysarthric_trees import write_tone
 
+from kd_asr_slr.corpora import speaker_folders
 from kd_asr_slr.corpora.build import load_corpus
 from kd_asr_slr.corpora.splits import list_speakers
 from kd_asr_slr.errors import UserError
@@ -43,6 +44,28 @@ def test_one_table_for_all(root: Path) -> None:
     lines = ["file\ttext", *(f"bob/{take}\tword {take}" for take in range(TAKES))]
     (root / "transcripts.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     assert sum(map(len, load_corpus("speaker_folders", root=root).values())) == 2 * TAKES
+
+
+def test_texts_as_editors_and_macs_leave_them(root: Path) -> None:
+    (root / "ann" / "0.txt").write_bytes(b"\xef\xbb\xbfword 0\r\n")
+    (root / "ann" / "1.txt").rename(root / "ann" / "1.TXT")
+    (root / "ann" / "._1.wav").write_bytes(b"\0\5\x16\7")
+    found = speaker_folders.survey(name="clinic", root=root, options={})
+    assert {row["id"]: row["text"] for row in found.rows} == {
+        f"{speaker}-{take}": f"word {take}" for speaker in ("ann", "bob") for take in range(TAKES)
+    }
+    assert not found.problems and not found.differences
+
+
+def test_recordings_of_other_kinds_are_said(root: Path) -> None:
+    (root / "ann" / "a.mp3").write_bytes(b"ID3")
+    (root / "cleo").mkdir()
+    (root / "cleo" / "b.M4A").write_bytes(b"x")
+    found = speaker_folders.survey(name=None, root=root, options={})
+    assert len(found.rows) == 2 * TAKES
+    assert found.differences == [
+        "recordings of kinds that are not read: 1 .mp3, 1 .m4a; convert them to .wav or .flac or .ogg"
+    ]
 
 
 def test_mistakes(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -105,6 +105,18 @@ def test_nested_folders_and_capitals(tmp_path: Path) -> None:
     assert {row["speaker"] for row in found.rows} == {"torgo/F01", "torgo/MC03"}
 
 
+def test_prompts_of_other_editors_and_hidden_files(tmp_path: Path) -> None:
+    session(tmp_path / "F01")
+    prompts = tmp_path / "F01" / "Session1" / "prompts"
+    (prompts / "0001.txt").write_bytes("don\u2019t".encode("cp1252"))
+    (prompts / "0003.txt").write_bytes(b"\xef\xbb\xbfsheet\r\n")
+    for path in list(tmp_path.rglob("*.*")):
+        (path.parent / f"._{path.name}").write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X")
+    found = survey(tmp_path)
+    assert set(texts(found.rows, "F01", "head")) == {"DON'T", KEPT["0002"], "SHEET", KEPT["0009"]}
+    assert not found.problems
+
+
 def test_fewer_than_35_frames(release: Path) -> None:
     """35 frames of 25 ms every 10 ms take 365 ms."""
     write_tone(release / "F01" / "Session1" / "wav_headMic" / "0001.wav", seconds=0.364, rate=16000)

@@ -46,6 +46,7 @@ def test_every_source_gives_the_same_455_words(tmp_path: Path, shared_data: Path
         (b, i, w) for block, i, w in real_words(shared_data) for b in (("B1", "B2") if block == "*" else (block,))
     ]
     write_labels(tmp_path / "mlf", "M04", [(f"M04_{b}_{i}_M5", w) for b, i, w in blocks])
+    (tmp_path / "mlf" / "M04" / "M04_phone.mlf").write_text('#!MLF!#\n"*/M04_B1_C1_M5.lab"\nk\nah\n.\n', "utf-8")
     assert find_words(tmp_path, None)[0] == expected
 
 
@@ -74,6 +75,17 @@ def test_the_older_layout_with_controls(tmp_path: Path, shared_data: Path) -> No
     assert len(controls) == 3 * len(IDS) * 2 and {row["band"] for row in controls} == {"control"}
     only = load_corpus("uaspeech", root=tmp_path, options={"speakers": ["CM13"], "controls": True})
     assert set(only["train"]["speaker"]) == {"uaspeech/CM13"}
+
+
+def test_names_in_small_letters_are_the_same_recordings(release: Path) -> None:
+    expected = survey(release, controls=True).rows
+    for path in sorted((release / "audio").rglob("*"), reverse=True):
+        path.rename(path.with_name(path.name.lower()))
+        (path.parent / f"._{path.name.lower()}").touch()  # as Macs leave them beside files
+    found = survey(release, controls=True)
+    places = [{**row, "audio": None} for row in found.rows]
+    assert places == [{**row, "audio": None} for row in expected] and not found.problems
+    assert {row["speaker"] for row in survey(release, speakers=["M04"]).rows} == {"uaspeech/M04"}
 
 
 def test_blocks_and_microphones(release: Path) -> None:
