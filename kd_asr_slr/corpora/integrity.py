@@ -13,6 +13,7 @@ from kd_asr_slr.corpora.schema import shortened
 
 STRIDES = (1, 2, 4, 8)
 _MOST_LISTED = 20
+_MOST_EMPTIED = 5
 
 Clean = Callable[[str, str], str]
 """Split and text -> the labels' text."""
@@ -92,6 +93,7 @@ def make_report(
         report.infeasible[split] = _infeasible(part, cleaned, facts, frames_needed)
     report.speakers = _speakers(items, facts)
     report.problems = [*{**(known_problems or {}), **facts.problems}.values()]
+    report.problems += _emptied(cleaned)
     report.problems += _frame_problems(items, facts)
     report.problems += _differences(report, known)
     report.notes += _file_notes(facts)
@@ -148,6 +150,15 @@ def _infeasible(
         name: {stride: sum(lengths[item] // stride < most[item] for item in lengths) for stride in STRIDES}
         for name, most in needed.items()
     }
+
+
+def _emptied(cleaned: Mapping[Item, list[str]]) -> list[str]:
+    """One sentence about transcripts of which cleaning leaves nothing; none where there are none."""
+    items = [item for item, labels in cleaned.items() if not labels and item.text.strip() and not item.left_out]
+    if not items:
+        return []
+    listed = ", ".join(f"{item.text!r} of '{item.id}' in '{item.split}'" for item in items[:_MOST_EMPTIED])
+    return [f"{len(items)} transcripts are empty after cleaning: {listed}"]
 
 
 def _speakers(items: Sequence[Item], facts: FileFacts) -> dict[str, tuple[int, float | None]]:

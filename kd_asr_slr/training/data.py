@@ -49,7 +49,9 @@ def load_data(data: DataArguments, splits: Sequence[str] | None = None) -> Datas
     normalise("", data.normaliser)  # an unknown name is named here, not in a worker process
     protocol_of(data)
     # Before utterances move between splits: how a text was written depends on the split it was published in.
-    corpus = DatasetDict({split: _normalised(part, split, data) for split, part in corpus.items()})
+    written = corpus
+    corpus = DatasetDict({split: _normalised(part, split, data) for split, part in written.items()})
+    _refuse_emptied(written, corpus, data.normaliser)
     if data.microphones:
         corpus = filter_microphones(corpus, data.microphones)
     given = [corpus.pop(UNTRANSCRIBED)] if UNTRANSCRIBED in corpus else []  # split policies are for what has a text
@@ -109,6 +111,25 @@ def _normalised(part: Dataset, split: str, data: DataArguments) -> Dataset:
         return {"text": [normalise(text, name) for text in rows["text"]]}
 
     return part.map(clean, batched=True, load_from_cache_file=False)
+
+
+def _refuse_emptied(written: DatasetDict, cleaned: DatasetDict, normaliser: str) -> None:
+    """A transcript of which cleaning leaves nothing has no label to learn, and no word to be scored."""
+    emptied = [
+        (split, name, text)
+        for split, part in written.items()
+        if split != UNTRANSCRIBED
+        for name, text, clean in zip(part["id"][:], part["text"][:], cleaned[split]["text"][:], strict=True)
+        if not clean.strip()
+    ]
+    if emptied:
+        split, name, text = emptied[0]
+        raise UserError(
+            f"{len(emptied)} transcripts are empty after cleaning (normaliser '{normaliser}'), "
+            f"the first is {text!r} of '{name}' in '{split}'",
+            expected="at least one word in each",
+            fix="correct them, take their rows out, or set another --normaliser",
+        )
 
 
 def training_part(corpus: DatasetDict, data: DataArguments, split: str) -> Dataset:

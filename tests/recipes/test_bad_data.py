@@ -16,6 +16,7 @@ from recipe_runs import (
     WIDTH,
     Refuse,
     change_rows,
+    run,
     tone,
     write_wav,
 )
@@ -143,6 +144,17 @@ def test_words_outside_of_the_vocabulary(train: Refuse, speech: Path, tmp_path: 
     words.write_text("ONE\nTWO\nSIX\n", encoding="utf-8")
     message = train("labels outside the vocabulary", "'TEN'", "anna-TEN-train0", manifest=speech, vocabulary=words)
     assert "and 1 more utterances like these" in message
+
+
+def test_transcripts_that_are_empty_after_cleaning(train: Refuse, copied: Path) -> None:
+    def empty(rows: list[dict[str, str]]) -> None:
+        rows[2]["text"], rows[-1]["text"] = "...", "!?"
+
+    change_rows(copied, empty)
+    parts = ["2 transcripts are empty after cleaning (normaliser 'torgo')", "the first is '...' of 'anna-SIX-train0'"]
+    train(*parts, manifest=copied, normaliser="torgo")
+    found = run("prepare_data", manifest=copied, normaliser="torgo")
+    assert found.code == 2 and "2 transcripts are empty after cleaning: '...' of 'anna-SIX-train0' in 'train'" in found.out
 
 
 @pytest.mark.parametrize(
