@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from kd_asr_slr.arguments import at_least, one_of, option
 
@@ -27,7 +28,9 @@ class ScoreArguments:
     closed_by: str = option("ctc", "closed: probability that an entry is scored by: ctc, attention or joint")
     ctc_weight: float = option(0.3, "joint: weight of the CTC log-probability, the decoder's has the rest")
     protocol: str | None = option(None, "official-sclite, vac-python, slrt, raw, words; default: the run's")
-    hypotheses: str | None = option(None, "score this ctm file instead of a run")
+    hypotheses: str | None = option(
+        None, "score this file instead of a run: ctm, or JSON lines with id, speaker, reference, hypothesis"
+    )
     references: str | None = option(None, "stm file that the hypotheses are scored against")
     output: str | None = option(None, "JSON file for the score of the hypotheses")
     batch_size: int = option(16, "utterances a forward pass")
@@ -64,6 +67,11 @@ class ScoreArguments:
         return found + (self._tuning_problems() if self.tune else [])
 
     @property
+    def has_references(self) -> bool:
+        """Whether the hypotheses are rows of predictions, which have their references beside them."""
+        return bool(self.hypotheses) and Path(str(self.hypotheses)).suffix.lower() == ".jsonl"
+
+    @property
     def scored_as(self) -> str:
         """The decoder's name in results: ctc is greedy, and closed says what scored, where that is not ctc alone."""
         if self.decoder == "closed" and self.closed_by != "ctc":
@@ -84,8 +92,10 @@ class ScoreArguments:
         if self.run and self.hypotheses:
             return ["run and hypotheses are both given; expected one of them"]
         if not self.run and not self.hypotheses:
-            return ["no run to score; set --run FOLDER, or --hypotheses FILE.ctm --references FILE.stm"]
-        if self.hypotheses and not self.references:
+            return ["no run to score; set --run FOLDER, or --hypotheses FILE.jsonl, or FILE.ctm --references FILE.stm"]
+        if self.hypotheses and self.has_references and self.references:
+            return [f"{self.hypotheses} has references of its own; leave out --references"]
+        if self.hypotheses and not self.has_references and not self.references:
             return ["hypotheses are given but no references; set --references FILE.stm"]
         if self.hypotheses and self.tune:
             return ["tune works on a run; leave out --hypotheses"]

@@ -4,6 +4,7 @@ accelerate launch --quiet recipes/score.py --run runs/fsdd/student --decoder bea
 accelerate launch --quiet recipes/score.py --run runs/fsdd/student --lm lm.arpa --tune true
 accelerate launch --quiet recipes/score.py --run runs/fsdd/student --decoder closed --word_list words.txt
 python recipes/score.py --hypotheses dev.ctm --references dev.stm --protocol official-sclite
+python recipes/score.py --hypotheses predictions.jsonl --protocol words
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ def main() -> None:
     """Parse, load the run, decode, count, write."""
     (score,) = parse([ScoreArguments], description=__doc__)
     if score.hypotheses:
-        from kd_asr_slr.scoring.files import describe_score, score_files
+        from kd_asr_slr.scoring.files import describe_score, score_files, score_prediction_file
 
-        entry = score_files(score.hypotheses, score.references, score.protocol or "official-sclite", score.output)
+        if score.has_references:
+            entry = score_prediction_file(score.hypotheses, score.protocol or "words", score.output)
+        else:
+            entry = score_files(score.hypotheses, score.references, score.protocol or "official-sclite", score.output)
         print(describe_score(entry))
         return
 

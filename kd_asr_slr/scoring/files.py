@@ -1,4 +1,4 @@
-"""Score a hypothesis file that somebody has, without a run: ctm against stm, as the benchmark's own evaluation does."""
+"""Score files that somebody has, without a run: ctm against stm, as the benchmarks' own evaluation, or JSON lines."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 from kd_asr_slr.errors import UserError, raise_all
 from kd_asr_slr.files import write_json
 from kd_asr_slr.scoring.nist import Reference, TimedToken, read_ctm, read_stm, texts_of_ctm
-from kd_asr_slr.scoring.predictions import LISTED, Prediction
-from kd_asr_slr.scoring.protocols import get_protocol
+from kd_asr_slr.scoring.predictions import LISTED, Prediction, read_predictions
+from kd_asr_slr.scoring.protocols import Protocol, get_protocol
 from kd_asr_slr.scoring.score import score_predictions
 
 DECODER = "file"
@@ -38,9 +38,7 @@ def score_files(
         UserError: naming lines that are malformed or of unknown ids; a file is missing; the protocol is unknown;
             `output` is a folder.
     """
-    counting = get_protocol(protocol)
-    if output is not None and Path(output).is_dir():
-        raise UserError(f"'{output}' is a folder", expected="a JSON file to write")
+    counting = _checked(protocol, output)
     rows = read_stm(references)
     tokens = read_ctm(hypotheses)
     _check_ids(tokens, rows, hypotheses, references)
@@ -52,6 +50,43 @@ def score_files(
     score = score_predictions(predictions, split=Path(references).stem, decoder=DECODER, protocol=protocol)
     score |= {"signature": counting.signature, "hypotheses": str(hypotheses), "references": str(references)}
     score["missing"] = len(rows) - len(texts)
+    return _written(score, output)
+
+
+def score_prediction_file(
+    predictions: str | Path, protocol: str = "words", output: str | Path | None = None
+) -> dict[str, Any]:
+    """Score a file of JSON lines, each with `id`, `speaker`, `reference` and `hypothesis`, as run folders have them.
+
+    Args:
+        predictions: the file; further keys of its rows group the rates (see `score.score_predictions`).
+        protocol: a key of `protocols.PROTOCOLS`.
+        output: where to write the result as JSON, or None.
+
+    Returns:
+        An entry of `scores`, with the `signature` of the protocol and the name of the file.
+
+    Raises:
+        UserError: the file is missing or no such file, a row is incomplete, or as `score_files`.
+
+    Example:
+        >>> score_prediction_file("runs/fsdd/student/predictions-test.jsonl")["wer"]  # doctest: +SKIP
+        0.25
+    """
+    counting = _checked(protocol, output)
+    rows = read_predictions(predictions)
+    score = score_predictions(rows, split=Path(predictions).stem, decoder=DECODER, protocol=protocol)
+    return _written(score | {"signature": counting.signature, "hypotheses": str(predictions)}, output)
+
+
+def _checked(protocol: str, output: str | Path | None) -> Protocol:
+    """The protocol, before anything is read."""
+    if output is not None and Path(output).is_dir():
+        raise UserError(f"'{output}' is a folder", expected="a JSON file to write")
+    return get_protocol(protocol)
+
+
+def _written(score: dict[str, Any], output: str | Path | None) -> dict[str, Any]:
     if output is not None:
         Path(output).parent.mkdir(parents=True, exist_ok=True)
         write_json(Path(output), score)
@@ -64,9 +99,13 @@ def describe_score(score: Mapping[str, Any]) -> str:
     Args:
         score: what `score_files` returns, or any entry of `scores` whose speakers have their counts.
     """
-    lines = [f"{'speaker':<16} {'WER %':>7} {'S':>6} {'D':>6} {'I':>6} {'glosses':>8}"]
+    lines = [f"{'speaker':<16} {'WER %':>7} {'S':>6} {'D':>6} {'I':>6} {'tokens':>8}"]
     lines += [_line(speaker, rates) for speaker, rates in score["by_speaker"].items()]
     lines.append(_line("all", score))
+    lines.append(
+        f"WRA {100 * score['wra']:.2f} % (first word {100 * score['wra_first_word']:.2f} %, mean of the speakers "
+        f"{100 * score['macro']['wra']:.2f} %), CER {100 * score['cer']:.2f} %"
+    )
     low, high = score["wer_ci95"]
     lines.append(f"95 % interval {100 * low:.2f} to {100 * high:.2f} % (utterances drawn anew)")
     missing = f", {score['missing']} of them missing in the hypotheses" if score.get("missing") else ""

@@ -154,7 +154,9 @@ def test_transcripts_that_are_empty_after_cleaning(train: Refuse, copied: Path) 
     parts = ["2 transcripts are empty after cleaning (normaliser 'torgo')", "the first is '...' of 'anna-SIX-train0'"]
     train(*parts, manifest=copied, normaliser="torgo")
     found = run("prepare_data", manifest=copied, normaliser="torgo")
-    assert found.code == 2 and "2 transcripts are empty after cleaning: '...' of 'anna-SIX-train0' in 'train'" in found.out
+    assert (
+        found.code == 2 and "2 transcripts are empty after cleaning: '...' of 'anna-SIX-train0' in 'train'" in found.out
+    )
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import json
 import runpy
 import sys
 
+import jiwer
 import pytest
 
 from kd_asr_slr.errors import UserError
@@ -101,11 +102,12 @@ def test_table_by_hand(files):
     score = score_files(*files("u1 1 0.00 0.01 A1\nu2 1 0.00 0.01 A1\nu2 1 0.01 0.01 X1\nu2 1 0.02 0.01 C1\n"))
     rows = [line.split() for line in describe_score(score).splitlines()[:3]]
     assert rows == [
-        ["speaker", "WER", "%", "S", "D", "I", "glosses"],
+        ["speaker", "WER", "%", "S", "D", "I", "tokens"],
         ["signer01", "40.00", "1", "1", "0", "5"],
         ["all", "40.00", "1", "1", "0", "5"],
     ]
     assert "95 % interval 33.33 to 50.00 %" in describe_score(score)
+    assert "WRA 0.00 % (first word 0.00 %, mean of the speakers 0.00 %), CER 30.77 %" in describe_score(score)
 
 
 def test_the_command(repository, files, monkeypatch, capsys, tmp_path):
@@ -121,11 +123,33 @@ def test_the_command(repository, files, monkeypatch, capsys, tmp_path):
     assert json.loads(output.read_text())["deletions"] == 2
 
 
+def test_the_command_on_json_lines(repository, monkeypatch, capsys, tmp_path):
+    """Values by jiwer, which counts the same errors."""
+    pairs = [("ZERO ONE", "zero one"), ("TWO", ""), ("THREE FOUR FIVE", "three x five five"), ("SIX", "six seven")]
+    rows = [
+        {"id": f"u{n}", "speaker": f"s/{n % 2}", "reference": reference, "hypothesis": guess}
+        for n, (reference, guess) in enumerate(pairs)
+    ]
+    source, output = tmp_path / "predictions-test.jsonl", tmp_path / "score.json"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    recipe = runpy.run_path(str(repository / "recipes" / "score.py"))
+    monkeypatch.setattr(sys, "argv", ["score.py", "--hypotheses", str(source), "--output", str(output)])
+    recipe["main"]()
+    printed, score = capsys.readouterr().out, json.loads(output.read_text())
+    references, hypotheses = ([side.upper() for side in sides] for sides in zip(*pairs, strict=True))
+    assert score["wer"] == pytest.approx(jiwer.wer(references, hypotheses))
+    assert score["cer"] == pytest.approx(jiwer.cer(references, hypotheses))
+    assert "WRA 25.00 % (first word 25.00 %, mean of the speakers 25.00 %)" in printed
+    assert "protocol words|" in printed and problems_of_score(score) == []
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ([], "no run to score"),
         (["--hypotheses", "a.ctm"], "set --references"),
+        (["--hypotheses", "a.jsonl", "--references", "a.stm"], "references of its own"),
+        (["--hypotheses", "none.jsonl"], "there are no predictions at 'none.jsonl'"),
         (["--hypotheses", "a.ctm", "--references", "a.stm", "--run", "r"], "both given"),
         (["--run", "r", "--output", "x.json"], "output goes with --hypotheses"),
     ],
