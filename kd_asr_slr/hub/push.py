@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from kd_asr_slr.files import write_json
 from kd_asr_slr.hub.contents import PublishedFile, described, digest, publication, without_places
 from kd_asr_slr.hub.custom_code import write_custom_code
 from kd_asr_slr.hub.destination import Destination, api_of, check_destination, is_passing, refusals
+from kd_asr_slr.hub.standing import standing_of, with_record
 from kd_asr_slr.progress import say
 from kd_asr_slr.reporting.model_card import card_of
 from kd_asr_slr.reporting.run_folder import RunFolder
@@ -35,8 +36,9 @@ def push_run(
 ) -> str | None:
     """Publish a run's student, processor, code, card and results.
 
-    Everything appears in one commit, or nothing does. What was published is noted in the run folder, so that the cards
-    of its students link to it.
+    Everything appears in one commit, or nothing does. Files that an earlier push made and this run no longer has are
+    deleted in it; files of anybody else are left, and named. What was published is noted in the run folder, so that the
+    cards of its students link to it.
 
     Args:
         run: a finished run.
@@ -58,7 +60,7 @@ def push_run(
     name = destination.repository if dry_run else check_destination(destination)
     write_custom_code(run.path)
     card = without_places(str(card_of(run, place=name, licence=licence)))
-    files = publication(run, card, predictions)
+    files = with_record(publication(run, card, predictions))
     say(f"{run.path} -> {name} ({'private' if destination.private else 'public'} if it is new):")
     say(described(files))
     if dry_run:
@@ -66,15 +68,23 @@ def push_run(
         return None
     with refusals(name):
         api = api_of(destination)
+        there = standing_of(api, name, files)
+        for line in there.lines():
+            say(line)
         url = api.create_repo(name, private=destination.private, exist_ok=True)
-        commit = commit_files(api, name, files, f"{run.read_results()['name']} from kd_asr_slr")
+        commit = commit_files(api, name, files, f"{run.read_results()['name']} from kd_asr_slr", there.stale)
     write_json(run.path / RECORD, {"repository": name, "url": str(url), "commit": commit.rpartition("/")[2]})
     say(f"published: {commit}")
     return commit
 
 
 def commit_files(
-    api: HfApi, name: str, files: list[PublishedFile], title: str, wait: Callable[[float], None] = time.sleep
+    api: HfApi,
+    name: str,
+    files: list[PublishedFile],
+    title: str,
+    stale: Sequence[str] = (),
+    wait: Callable[[float], None] = time.sleep,
 ) -> str:
     """One commit of all files; where the hub fails for the moment it is tried again.
 
@@ -86,15 +96,18 @@ def commit_files(
         name: OWNER/NAME, which exists.
         files: what it holds afterwards, beside what it held.
         title: of the commit.
+        stale: paths that it deletes.
         wait: sleeps so many seconds.
 
     Returns:
         The commit's address.
     """
-    from huggingface_hub import CommitOperationAdd
+    from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete
 
     title = f"{title} ({digest(files)[:DIGITS]})"
-    operations = [CommitOperationAdd(file.name, file.content) for file in files]  # kept: each is uploaded once
+    added = [CommitOperationAdd(file.name, file.content) for file in files]  # kept: each is uploaded once
+    operations: list[CommitOperationAdd | CommitOperationCopy | CommitOperationDelete] = list(added)
+    operations += [CommitOperationDelete(path) for path in stale]
     waits = iter(WAITS)
     while True:
         try:

@@ -232,7 +232,7 @@ class _Handler(BaseHTTPRequestHandler):
         commit = repository.at(revision) if repository else None
         if commit is not None:
             rows = [
-                {"type": "file", "path": path, "size": len(content), "oid": _git_oid(content)}
+                {"type": "file", "path": path, "size": len(content), **_sums(path, content)}
                 for path, content in sorted(commit.files.items())
             ]
             self._json(rows)
@@ -303,6 +303,10 @@ class _Handler(BaseHTTPRequestHandler):
                 title = value["summary"]
             elif line["key"] == "file":
                 files[value["path"]] = base64.b64decode(value["content"])
+            elif line["key"] == "deletedFile":
+                if files.pop(value["path"], None) is None:
+                    self._json({"error": f"{value['path']} is not there"}, 400)
+                    return
             elif line["key"] == "lfsFile":
                 if value["oid"] not in self.hub.blobs:
                     self._json({"error": f"{value['path']} was never uploaded"}, 400)
@@ -328,6 +332,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def space_file(self, name: str, revision: str, path: str) -> None:
         self.resolve(f"spaces/{name}", "main", path)
+
+
+def _sums(path: str, content: bytes) -> dict[str, object]:
+    """Of a large file git has a pointer, whose sum says nothing, and LFS the sha256."""
+    if not path.endswith(LARGE):
+        return {"oid": _git_oid(content)}
+    lfs = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134}
+    return {"oid": _git_oid(f"oid sha256:{lfs['oid']}".encode()), "lfs": lfs}
 
 
 def _git_oid(content: bytes) -> str:
