@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = "kd_asr_slr"
 FLOORS = {
-    "errors": 0, "outputs": 0, "text": 0, "glosses": 0, "files": 0, "hub_names": 0, "progress": 0,
+    "errors": 0, "outputs": 0, "blocks": 0, "text": 0, "glosses": 0, "files": 0, "hub_names": 0, "progress": 0,
     "arguments": 0, "tool_arguments": 0, "command_line": 0, "yaml_options": 0, "stages": 0,
     "installation": 0,
     "corpora": 1, "processing": 1, "models": 1, "decoding": 1, "scoring": 1,

@@ -11,10 +11,9 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from kd_asr_slr.losses.kl_blocks import BLOCK_SIZE, Sides, one_pass
+from kd_asr_slr.losses.kl_blocks import Sides, one_pass, spread
 from kd_asr_slr.losses.masking import Rows
-
-__all__ = ["BLOCK_SIZE", "row_kl", "selected_kl"]
+from kd_asr_slr.outputs import given
 
 
 def row_kl(
@@ -127,23 +126,17 @@ class _RowKL(torch.autograd.Function):
     ) -> torch.Tensor:
         sides = Sides(student, teacher, places, teacher_places, temperature, drop_class)
         found = one_pass(sides, with_gradient=ctx.needs_input_grad[0])
-        ctx.save_for_backward(student, teacher, places, teacher_places)
-        ctx.options, ctx.gradient = (temperature, drop_class), (found.gradient, found.scale)
-        return found.values.mul_(temperature**2)
+        ctx.save_for_backward(student, teacher, places, teacher_places, found.scale)
+        ctx.options, ctx.gradient = (temperature, drop_class), found.gradient
+        return found.values
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, weights: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        sides = Sides(*ctx.saved_tensors, *ctx.options)
+        *tensors, scale = ctx.saved_tensors
+        sides = Sides(*tensors, *ctx.options)
         # A second call (retain_graph) finds the gradient gone, with the first caller, and computes it again.
-        (gradient, scale), ctx.gradient = ctx.gradient, (None, None)
+        gradient, ctx.gradient = ctx.gradient, None
         if gradient is None:
-            found = one_pass(sides)
-            gradient, scale = found.gradient, found.scale
-        scale.mul_(weights).mul_(sides.temperature)  # [N]
-        if sides.scattered:
-            scale = scale.new_zeros(len(gradient)).index_copy_(0, sides.places, scale)
-        gradient.mul_(scale.unsqueeze(1))
-        if sides.compact and sides.places is not None:
-            gradient = torch.zeros_like(sides.student).index_copy_(0, sides.places, gradient)
-        return gradient, None, None, None, None, None
+            gradient = given(one_pass(sides).gradient, "the gradient")
+        return spread(gradient, weights * scale, sides.places, sides.student), None, None, None, None, None

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 import torch
 
-# Numbers a block: for each thread of a processor what fits into its cache five times, for a GPU fewer and larger ones.
-BLOCK_SIZE = {"cpu": 5 * 2**14, "cuda": 2**23}
+from kd_asr_slr.blocks import are_safe, rows_at_once
+
 SAFE_PROBABILITY = 1e-9  # its logarithm is exact to 1e-6
-SAFE_TOTALS = 1e-20, 1e30  # sums of exponentials in which nothing that counts was lost
 
 
 @dataclass(frozen=True)
@@ -54,27 +53,24 @@ class Sides:
         """Whether a block of rows is not a block of the gradient."""
         return self.places is not None and not self.compact
 
-    def blocks(self) -> Iterator[slice]:
-        """Slices of the N rows."""
-        on_cpu = self.student.device.type == "cpu"
-        size = BLOCK_SIZE["cpu"] * torch.get_num_threads() if on_cpu else BLOCK_SIZE["cuda"]
-        step = max(1, size // max(self.student.shape[1], 1))
-        return (slice(start, min(start + step, self.count)) for start in range(0, self.count, step))
-
-    def buffers(self, number: int) -> torch.Tensor:
-        """Room for this many blocks: [number, R, V]."""
-        first = next(self.blocks(), slice(0, 0))
-        return self.student.new_empty(number, first.stop, self.student.shape[1], dtype=self.dtype)
+    def blocks(self, buffers: int) -> Iterator[tuple[slice, torch.Tensor]]:
+        """Slices of the N rows, and room for that many blocks of them: [buffers, R, V]."""
+        step = max(1, min(rows_at_once(self.student, buffers), self.count))
+        room = self.student.new_empty(buffers, step, self.student.shape[1], dtype=self.dtype)
+        for start in range(0, self.count, step):
+            rows = slice(start, min(start + step, self.count))
+            yield rows, room[:, : rows.stop - rows.start]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Divergence:
     """What came out.
 
     Attributes:
-        values: [N], KL(teacher_T || student_T).
-        gradient: student_T - teacher_T, each row divided by its `scale`: [N, V] where `Sides.compact`, else [M, V] with
-            0 in the other rows, so that no second one is needed to spread it out. None where it was not asked for.
+        values: [N], KL(teacher_T || student_T) * T^2.
+        gradient: T * (student_T - teacher_T), each row divided by its `scale`: [N, V] where `Sides.compact`, else
+            [M, V] with 0 in the other rows, so that no second one is needed to spread it out. None where it was not
+            asked for.
         scale: [N].
     """
 
@@ -91,13 +87,32 @@ def one_pass(sides: Sides, with_gradient: bool = True) -> Divergence:
     is; outside of the sum, large terms would cancel.
     """
     gradient = _room_for_gradient(sides) if with_gradient else None
-    if (
-        sides.student.device.type == "cpu" and sides.student.dtype != torch.float16
-    ):  # it would hold no large exponential
+    found = None
+    if sides.student.device.type == "cpu" and sides.student.dtype != torch.float16:  # it holds no large exponential
         found = _plain_exponentials(sides, gradient)
-        if found is not None:
-            return found
-    return _softmaxes(sides, gradient)
+    return _softmaxes(sides, gradient) if found is None else found
+
+
+def spread(
+    gradient: torch.Tensor, scale: torch.Tensor, places: torch.Tensor | None, like: torch.Tensor
+) -> torch.Tensor:
+    """A gradient with each row times its scale, in place, and at its place among rows of 0.
+
+    Args:
+        gradient: [N, V] of the rows that count, or [M, V] with 0 in the others.
+        scale: [N].
+        places: [N], where these rows are; None: N is M, and all of them are in their places.
+        like: [M, V].
+
+    Returns:
+        [M, V].
+    """
+    if places is not None and len(gradient) == len(like):
+        scale = scale.new_zeros(len(like)).index_copy_(0, places, scale)
+    gradient.mul_(scale.unsqueeze(1))
+    if len(gradient) < len(like):
+        return torch.zeros_like(like).index_copy_(0, places, gradient)
+    return gradient
 
 
 def _room_for_gradient(sides: Sides) -> torch.Tensor:
@@ -120,17 +135,14 @@ def _plain_exponentials(sides: Sides, gradient: torch.Tensor | None) -> Divergen
     """
     values = sides.student.new_empty(sides.count, dtype=sides.dtype)
     totals = values.new_empty(2, sides.count)  # of student and teacher
-    buffers = sides.buffers(3)
-    for rows in sides.blocks():
-        block = buffers if rows.stop - rows.start == buffers.shape[1] else buffers[:, : rows.stop - rows.start]
-        exponentials, (probs, targets, difference) = block[:2], block.unbind()  # [2, R, V], [R, V]
+    for rows, room in sides.blocks(3):
+        exponentials, (probs, targets, difference) = room[:2], room.unbind()  # [2, R, V], [R, V] each
         ours = chosen_rows(sides.student, sides.places, rows, probs)
         theirs = chosen_rows(sides.teacher, sides.teacher_places, rows, targets)
         torch.sub(theirs, ours, out=difference)
-        _exponentials(ours, probs, sides.temperature)
-        _exponentials(theirs, targets, sides.temperature)
+        _exponentials(ours, theirs, sides.temperature, exponentials)
         if sides.drop_class is not None:
-            block[:3, :, sides.drop_class] = 0.0
+            room[..., sides.drop_class] = 0.0
         our_total, their_total = torch.sum(exponentials, -1, out=totals[:, rows]).unsqueeze(-1)  # [R, 1]
         ratio = their_total / our_total
         # T times the difference of the log-normalisers, since the scores here are not divided by T.
@@ -141,9 +153,10 @@ def _plain_exponentials(sides: Sides, gradient: torch.Tensor | None) -> Divergen
             place = difference if sides.scattered else gradient[rows]
             torch.addcmul(probs, targets, ratio.reciprocal_(), value=-1, out=place)
             _write(gradient, sides, rows, place)
-    if sides.count and not SAFE_TOTALS[0] < totals.min() <= totals.max() < SAFE_TOTALS[1]:
+    if sides.count and not are_safe(totals):
         return None
-    return Divergence(values.div_(totals[1]).div_(sides.temperature), gradient, totals[0].reciprocal_())
+    our_totals, their_totals = totals
+    return Divergence(values.mul_(sides.temperature).div_(their_totals), gradient, sides.temperature / our_totals)
 
 
 def chosen_rows(scores: torch.Tensor, places: torch.Tensor | None, rows: slice, buffer: torch.Tensor) -> torch.Tensor:
@@ -156,21 +169,23 @@ def chosen_rows(scores: torch.Tensor, places: torch.Tensor | None, rows: slice, 
     return block if block.dtype == buffer.dtype else buffer.copy_(block)
 
 
-def _exponentials(scores: torch.Tensor, out: torch.Tensor, temperature: float) -> None:
-    """exp(scores / T), [R, V]."""
+def _exponentials(ours: torch.Tensor, theirs: torch.Tensor, temperature: float, out: torch.Tensor) -> None:
+    """exp(scores / T) of both sides, [2, R, V]; the sides themselves may lie there."""
     if temperature == 1:
-        torch.exp(scores, out=out)
+        torch.exp(ours, out=out[0])
+        torch.exp(theirs, out=out[1])
     else:
-        torch.mul(scores, 1 / temperature, out=out).exp_()
+        torch.mul(ours, 1 / temperature, out=out[0])
+        torch.mul(theirs, 1 / temperature, out=out[1])
+        out.exp_()
 
 
 def _softmaxes(sides: Sides, gradient: torch.Tensor | None) -> Divergence:
     """`one_pass` for any scores at all."""
     values = sides.student.new_empty(sides.count, dtype=sides.dtype)
     floor = torch.finfo(sides.dtype).min / 4
-    buffers = sides.buffers(4)
-    for rows in sides.blocks():
-        scratch, difference, probs, targets = buffers[:, : rows.stop - rows.start].unbind()  # [R, V] each
+    for rows, room in sides.blocks(4):
+        scratch, difference, probs, targets = room.unbind()  # [R, V] each
         ours = _softened(sides.student, sides.places, rows, sides, scratch)
         theirs = _softened(sides.teacher, sides.teacher_places, rows, sides, difference)
         torch.softmax(ours, -1, out=probs)
@@ -183,7 +198,7 @@ def _softmaxes(sides: Sides, gradient: torch.Tensor | None) -> Divergence:
             place = probs if sides.scattered else gradient[rows]
             torch.sub(probs, targets, out=place)
             _write(gradient, sides, rows, place)
-    return Divergence(values, gradient, torch.ones_like(values))
+    return Divergence(values.mul_(sides.temperature**2), gradient, torch.full_like(values, sides.temperature))
 
 
 def _log_normaliser_difference(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from kd_asr_slr.blocks import rows_at_once
 from kd_asr_slr.errors import UserError
 from kd_asr_slr.losses.base import Batch, LossContext, utterance_names
-from kd_asr_slr.losses.kl_blocks import BLOCK_SIZE, chosen_rows
+from kd_asr_slr.losses.kl_blocks import chosen_rows
 from kd_asr_slr.losses.masking import at_least_float32
 from kd_asr_slr.losses.settings import LossSettings
 from kd_asr_slr.outputs import TeacherSignal, given
@@ -124,7 +125,7 @@ def resample_frames(
     starts = torch.arange(len(frames), device=frames.device).unsqueeze(1) * frames.shape[1]
     lower, upper = ((starts + side).flatten() for side in (lower, torch.minimum(lower + 1, last)))  # [B * size]
     share = (places - places.floor()).view(-1, 1)  # [B * size, 1]
-    old, step = frames.flatten(0, 1), _rows_at_once(frames)
+    old, step = frames.flatten(0, 1), rows_at_once(frames, buffers=3)
     resampled = at_least_float32(frames[:0]).new_empty(len(share), frames.shape[2])
     room = resampled.new_empty(2, min(step, len(share)), frames.shape[2])  # fresh memory for every block costs more
     for start in range(0, len(share), step):
@@ -137,10 +138,3 @@ def resample_frames(
         if distributions:
             torch.log_softmax(resampled[part], -1, out=resampled[part])  # a row is written after it was read
     return resampled.view(len(frames), size, frames.shape[2])
-
-
-def _rows_at_once(frames: torch.Tensor) -> int:
-    """Rows whose copies stay in the cache."""
-    on_cpu = frames.device.type == "cpu"
-    size = BLOCK_SIZE["cpu"] * torch.get_num_threads() if on_cpu else BLOCK_SIZE["cuda"]
-    return max(1, size // max(frames.shape[2], 1))

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from kd_asr_slr.losses.kl import BLOCK_SIZE, flat_rows
+from kd_asr_slr.blocks import rows_at_once
+from kd_asr_slr.losses.kl import flat_rows
+from kd_asr_slr.losses.kl_blocks import spread
 from kd_asr_slr.losses.masking import Rows, at_least_float32
 from kd_asr_slr.outputs import SparseTargets
 
@@ -113,13 +115,7 @@ class _SparseKL(torch.autograd.Function):
         gradient, ctx.gradient = ctx.gradient, None
         if gradient is None:
             _, gradient = _one_pass(logits, places, ids, kept, target, ctx.temperature, ctx.drop_class)
-        scale = weights * ctx.temperature  # [N]
-        if len(gradient) == len(logits):
-            scale = scale.new_zeros(len(logits)).index_copy_(0, places, scale)
-        gradient.mul_(scale.unsqueeze(1))
-        if len(gradient) < len(logits):
-            gradient = torch.zeros_like(logits).index_copy_(0, places, gradient)
-        return gradient, None, None, None, None, None, None
+        return spread(gradient, weights * ctx.temperature, places, logits), None, None, None, None, None, None
 
 
 def _one_pass(
@@ -149,7 +145,7 @@ def _one_pass(
     value = logits.new_empty(count, dtype=torch.promote_types(logits.dtype, torch.float32))
     compact = 2 * count <= len(logits)
     gradient = logits.new_empty(count, width) if compact else torch.zeros_like(logits)
-    step = max(1, BLOCK_SIZE.get(logits.device.type, BLOCK_SIZE["cuda"]) // max(width, 1))
+    step = rows_at_once(logits, buffers=3)
     for start in range(0, count, step):
         part = slice(start, start + step)
         scores = at_least_float32(logits.index_select(0, places[part])).div_(temperature)  # a copy, [R, V]

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 import torch
 
+from kd_asr_slr.blocks import normalise, rows_at_once
 from kd_asr_slr.outputs import given
 
-# Numbers that are worked on at a time: for each thread of a processor what fits into its cache, more on a GPU.
-BLOCK_SIZE = {"cpu": 2**17, "cuda": 2**23}
 HELD = 2  # teachers whose logits are kept back at most
 
 
@@ -32,6 +31,9 @@ class _Part:
             return self.logits[utterances, frames]
         row = self.row_of[utterances.start]
         return self.logits[row : row + 1, frames]
+
+
+_Piece = tuple[torch.Tensor, torch.Tensor]  # a teacher's logits of a block, and its share there
 
 
 class StreamingMean:
@@ -150,30 +152,37 @@ class StreamingMean:
         coefficients = shares.to(mean.device, torch.float32)[..., None, None]  # [1 + P, B, 1, 1]
         for utterances, frames in self._segments(mean, together):
             block = mean[utterances, frames]  # [B', T', V]
-            here = coefficients[:, utterances]
-            speaking = [index for index, part in enumerate(parts) if part.speaks_for(utterances.start)]
-            if speaking:
-                self._forget(block, here[0], old[utterances.start])
-            for index in speaking:
-                logits = parts[index].frames(utterances, frames)
-                self._increase(block[:, : logits.shape[1]], logits, here[1 + index])
+            pieces = [
+                (part.frames(utterances, frames).float(), coefficients[index, utterances])
+                for index, part in enumerate(parts, 1)
+                if part.speaks_for(utterances.start)
+            ]
+            if pieces:
+                add = self._add_logits if self.mean == "log" else self._add_probabilities
+                add(block, coefficients[0, utterances] if old[utterances.start] else None, pieces)
             if last and self.mean == "log":
-                _normalise(block)
+                normalise(block, torch.empty_like(block))
 
-    def _forget(self, block: torch.Tensor, share: torch.Tensor, known: bool) -> None:
-        """Shrink the mean so far to its share; where there is none, whatever stands there goes."""
-        if not known:
-            block.fill_(0.0 if self.mean == "log" else -math.inf)
-        elif self.mean == "log":
+    def _add_logits(self, block: torch.Tensor, share: torch.Tensor | None, pieces: Sequence[_Piece]) -> None:
+        """block * share + sum of the pieces by theirs; where there is no share, whatever stands in the block goes."""
+        first, *others = pieces
+        if share is not None:
             block.mul_(share)
+            others = pieces
+        elif first[0].shape == block.shape:
+            torch.mul(*first, out=block)
         else:
-            block.add_(share.log())
+            block.zero_()
+            others = pieces
+        for logits, coefficient in others:
+            block[:, : logits.shape[1]].addcmul_(logits, coefficient)
 
-    def _increase(self, block: torch.Tensor, logits: torch.Tensor, share: torch.Tensor) -> None:
-        if self.mean == "log":
-            block.addcmul_(logits.float(), share)
-        else:
-            torch.logaddexp(block, torch.log_softmax(logits.float(), dim=-1).add_(share.log()), out=block)
+    def _add_probabilities(self, block: torch.Tensor, share: torch.Tensor | None, pieces: Sequence[_Piece]) -> None:
+        """The same of probabilities, whose logarithms stand in the block."""
+        block.fill_(-math.inf) if share is None else block.add_(share.log())
+        for logits, coefficient in pieces:
+            here = block[:, : logits.shape[1]]
+            torch.logaddexp(here, torch.log_softmax(logits, dim=-1).add_(coefficient.log()), out=here)
 
     def _segments(self, mean: torch.Tensor, together: bool) -> Iterator[tuple[slice, slice]]:
         """(utterances, frames) that are worked on at once.
@@ -181,13 +190,11 @@ class StreamingMean:
         Everything where it is little, or on a GPU, and all teachers speak for all; else pieces of single utterances
         that stay in the cache, without padding.
         """
-        count, frames, width = mean.shape
-        on_cpu = mean.device.type == "cpu"
-        size = BLOCK_SIZE["cpu"] * torch.get_num_threads() if on_cpu else BLOCK_SIZE["cuda"]
-        if together and (mean.numel() <= size or not on_cpu):
+        count, frames, _ = mean.shape
+        step = rows_at_once(mean, buffers=1)
+        if together and (count * frames <= step or mean.is_cuda):
             yield slice(0, count), slice(0, frames)
             return
-        step = max(1, size // max(width, 1))
         for utterance, valid in enumerate(self._valid):
             for start in range(0, valid, step):
                 yield slice(utterance, utterance + 1), slice(start, min(start + step, valid))
@@ -204,11 +211,3 @@ class StreamingMean:
         uniform = -math.log(self._mean.shape[2])
         for utterance, valid in enumerate(self._valid):
             self._mean[utterance, max(valid, before) :] = uniform
-
-
-def _normalise(scores: torch.Tensor) -> None:
-    """log-softmax of [B, T, V] in place, some rows at a time: there is no second [B, T, V]."""
-    rows = scores.flatten(0, 1)  # [B * T, V], the same memory
-    size = BLOCK_SIZE.get(rows.device.type, BLOCK_SIZE["cuda"])
-    for block in rows.split(max(1, size // max(rows.shape[1], 1))):
-        torch.log_softmax(block, dim=-1, out=block)  # a row is written after it was read

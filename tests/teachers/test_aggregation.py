@@ -9,8 +9,8 @@ import pytest
 import torch
 from fake_teachers import TOKENS, batch_of, teacher
 
+from kd_asr_slr.blocks import BLOCK_SIZE
 from kd_asr_slr.errors import UserError
-from kd_asr_slr.teachers import streaming_mean
 from kd_asr_slr.teachers.aggregation import AGGREGATIONS, AggregationSettings
 from kd_asr_slr.teachers.pool import TeacherPool
 from kd_asr_slr.teachers.streaming_mean import StreamingMean
@@ -180,7 +180,7 @@ def test_the_streaming_mean_holds_one_accumulator_and_few_teachers():
 @pytest.mark.parametrize("kind", ["log", "probability"])
 def test_the_streaming_mean_of_teachers_that_speak_for_some(kind, held, block, monkeypatch):
     """Other rows, other paddings, garbage in it, in any grouping: against the definition, utterance by utterance."""
-    monkeypatch.setitem(streaming_mean.BLOCK_SIZE, "cpu", block)
+    monkeypatch.setitem(BLOCK_SIZE, "cpu", block)
     generator = torch.Generator().manual_seed(0)
     lengths, width = [4, 0, 6, 5], 5
     mean, heard = StreamingMean(batch_size=4, mean=kind, held=held), {row: [] for row in range(4)}
