@@ -26,29 +26,28 @@ def rows_at_once(like: torch.Tensor, buffers: int) -> int:
     return max(1, size // max(buffers * like.shape[-1], 1))
 
 
-def normalise(rows: torch.Tensor, room: torch.Tensor) -> None:
-    """log-softmax in place, on a processor in half the time of torch's.
+def log_totals(rows: torch.Tensor, room: torch.Tensor) -> torch.Tensor:
+    """logsumexp of [..., V] scores, [..., 1]; on a processor in a third of the time of torch's.
 
     It takes the exponentials of the scores as they are, with no pass for the largest of a row, and asks afterwards
-    whether any over- or underflowed. A GPU would have to wait for the answer; there, and where they did, torch's is
-    taken.
+    which of the sums over- or underflowed; torch's are taken for these. A GPU would have to wait for the answer.
 
     Args:
         rows: [..., V], float32 or float64; -inf means probability 0.
         room: as many numbers, overwritten.
 
     Example:
-        >>> rows = torch.zeros(1, 2)
-        >>> normalise(rows, torch.empty(1, 2))
-        >>> rows.exp()
-        tensor([[0.5000, 0.5000]])
+        >>> log_totals(torch.zeros(1, 2), torch.empty(1, 2))
+        tensor([[0.6931]])
     """
-    if rows.device.type == "cpu" and rows.numel():
-        totals = torch.exp(rows, out=room).sum(-1, keepdim=True)  # [..., 1]
-        if are_safe(totals):
-            rows.sub_(totals.log_())
-            return
-    torch.log_softmax(rows, -1, out=rows)  # a row is written after it was read
+    if rows.device.type != "cpu":
+        return torch.logsumexp(rows, -1, keepdim=True)
+    totals = torch.exp(rows, out=room).sum(-1, keepdim=True)
+    unsafe = ~((totals > SAFE_TOTALS[0]) & (totals < SAFE_TOTALS[1]))
+    found = totals.log_()
+    if unsafe.any():
+        found[unsafe] = torch.logsumexp(rows[unsafe.squeeze(-1)], -1)
+    return found
 
 
 def are_safe(totals: torch.Tensor) -> bool:

@@ -83,14 +83,16 @@ def _forward(emissions: torch.Tensor, skips: torch.Tensor) -> tuple[torch.Tensor
         skips: [B, S], whether a label may follow the one before without a blank.
     """
     count, frames, states = emissions.shape
-    # Two columns of -inf in front: one and two states back are slices.
+    # From the last state to the first: a window of three is a state, the one before it, and the one before that.
+    steps_cost = emissions.new_zeros(count, states, 3)
+    steps_cost[..., 2].masked_fill_(~skips, -torch.inf)
+    costs = emissions.transpose(0, 1).unsqueeze(3) + steps_cost  # [T, B, S, 3]
+    costs = costs.flip(2)
+    # Behind the first state, two columns of -inf.
     scores = emissions.new_full((frames + 1, count, states + 2), -torch.inf)
-    scores[0, :, 2] = 0.0  # before the first frame; from there it goes to the first blank or the first label
-    forbidden = emissions.new_zeros(count, states).masked_fill_(~skips, -torch.inf)
+    scores[0, :, states - 1] = 0.0  # before the first frame; from there it goes to the first blank or the first label
     steps = torch.zeros(frames, count, states, dtype=torch.long, device=emissions.device)
-    for frame in range(frames):
-        before, after = scores[frame], scores[frame + 1, :, 2:]
-        sources = torch.stack([before[:, 2:], before[:, 1:-1], before[:, :-2] + forbidden])
-        torch.max(sources, 0, out=(after, steps[frame]))
-        after += emissions[:, frame]
-    return scores[..., 2:], steps
+    windows, after = scores.unfold(2, 3, 1), scores[1:, :, :states]
+    for before, cost, *out in zip(windows, costs, after, steps, strict=False):
+        torch.max(before + cost, 2, out=out)
+    return scores[..., :states].flip(2), steps.flip(2)

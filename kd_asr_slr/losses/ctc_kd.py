@@ -42,12 +42,12 @@ class CTCDistillation(FrameDistillation):
     ) -> torch.Tensor:
         signal = given(signal, "signal")
         pairs = self._pairs(output, signal, batch, temperature)
-        selected, rows, teacher_rows = pairs.beside(self._select(pairs.teacher, pairs.valid))
+        selected, rows, teacher_rows = pairs.beside(self._select(pairs))
         options = rows, temperature, self.dropped
-        if isinstance(pairs.teacher, SparseTargets):
-            divergence = selected_sparse_kl(pairs.student, pairs.teacher, *options)  # [N]
+        if isinstance(pairs.scores, SparseTargets):
+            divergence = selected_sparse_kl(pairs.student, pairs.scores, *options)  # [N]
         else:
-            divergence = selected_kl(pairs.student, pairs.teacher, *options, teacher_rows)
+            divergence = selected_kl(pairs.student, pairs.scores, *options, teacher_rows)
         return mean_per_utterance(divergence, rows, selected) * signal.weight.to(divergence.dtype)
 
     def diagnostics(self, output: CTCOutput, signal: TeacherSignal | None, batch: Batch) -> dict[str, float]:
@@ -58,7 +58,7 @@ class CTCDistillation(FrameDistillation):
         signal = given(signal, "signal")
         pairs = self._pairs(output, signal, batch)
         total = int(pairs.valid.sum())
-        matched = int(pairs.beside(self._select(pairs.teacher, pairs.valid))[0].sum())
+        matched = int(pairs.beside(self._select(pairs))[0].sum())
         found = {"valid_frame_ratio": matched / total if total else 0.0}
         if pairs.shifts is not None:
             heard = pairs.shifts[pairs.valid.any(1)].double()

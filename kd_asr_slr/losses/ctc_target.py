@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import cast
 
 import torch
 
@@ -12,6 +14,7 @@ from kd_asr_slr.losses.frame_selection import select_frames
 from kd_asr_slr.losses.label_pooling import pool_labels
 from kd_asr_slr.losses.masking import Rows, length_mask, speaking_mask
 from kd_asr_slr.losses.rates import RateMatcher
+from kd_asr_slr.losses.row_sources import Interpolated
 from kd_asr_slr.losses.settings import LossSettings
 from kd_asr_slr.losses.shifts import best_shifts
 from kd_asr_slr.losses.sparse_kl import blank_and_best_label
@@ -24,18 +27,26 @@ class Pairs:
 
     Attributes:
         student: [B, P, V], raw, with gradient.
-        teacher: [B, P', V], log-probabilities, or [B, P'] sparse targets where a cache holds such; P and P' may differ
-            in padding only, unless there are shifts.
+        scores: [B, P', V], the teacher's log-probabilities; [B, P'] sparse targets where a cache holds such; or frames
+            that are interpolated where they are read. P and P' may differ in padding only, unless there are shifts.
         valid: [B, P'], boolean, the teacher's positions that exist and may speak.
         lengths: [B], positions of the student.
         shifts: [B], positions by which the student is late; None: each position stands beside its own.
     """
 
     student: torch.Tensor
-    teacher: torch.Tensor | SparseTargets
+    scores: torch.Tensor | SparseTargets | Interpolated
     valid: torch.Tensor
     lengths: torch.Tensor
     shifts: torch.Tensor | None = None
+
+    @cached_property
+    def teacher(self) -> torch.Tensor | SparseTargets:
+        """The scores, with interpolated frames made and normalised."""
+        if isinstance(self.scores, Interpolated):
+            with torch.no_grad():
+                return self.scores.dense(normalised=True)
+        return self.scores
 
     def beside(self, mask: torch.Tensor) -> tuple[torch.Tensor, Rows, Rows]:
         """Where the student meets teacher positions of a mask [B, P'].
@@ -92,18 +103,17 @@ class FrameDistillation(Loss):
             if signal.sparse is not None:  # `needs` lets it come with "equal" only
                 valid = speaking_mask(lengths, signal.weight, signal.sparse.ids.shape[1])
                 return Pairs(output.logits, signal.sparse, valid, output.logit_lengths)
-            teacher = self.rates.log_probs(signal, output.logits.shape[1])
-            valid = speaking_mask(lengths, signal.weight, teacher.shape[1])
-            shifts = self._shifts(output, teacher, valid, temperature) if self.rates.shift else None
-        return Pairs(output.logits, teacher, valid, output.logit_lengths, shifts)
+            scores = self.rates.scores(signal, output.logits.shape[1])
+            pairs = Pairs(
+                output.logits, scores, speaking_mask(lengths, signal.weight, scores.shape[1]), output.logit_lengths
+            )
+            return self._shifted(pairs, temperature) if self.rates.shift else pairs
 
-    def _shifts(
-        self, output: CTCOutput, teacher: torch.Tensor, valid: torch.Tensor, temperature: float
-    ) -> torch.Tensor:
-        """The shifts that make CTC-KD least, on the frames that it selects: [B]."""
-        counted, window = self._select(teacher, valid), self.settings.match_window
-        sides = output.logits, teacher, counted, output.logit_lengths
-        return best_shifts(*sides, window, temperature, self.dropped)
+    def _shifted(self, pairs: Pairs, temperature: float) -> Pairs:
+        """With the shifts that make CTC-KD least, on the frames that it selects."""
+        teacher, window = cast(torch.Tensor, pairs.teacher), self.settings.match_window
+        sides = pairs.student, teacher, self._select(pairs), pairs.lengths
+        return replace(pairs, scores=teacher, shifts=best_shifts(*sides, window, temperature, self.dropped))
 
     def _label_pairs(self, output: CTCOutput, signal: TeacherSignal, batch: Batch) -> Pairs:
         """One pair a label."""
@@ -119,8 +129,11 @@ class FrameDistillation(Loss):
         return Pairs(student, teacher, length_mask(counts, size), counts)
 
     @torch.no_grad()
-    def _select(self, teacher: torch.Tensor | SparseTargets, valid: torch.Tensor) -> torch.Tensor:
-        blank = self.context.blank_id
+    def _select(self, pairs: Pairs) -> torch.Tensor:
+        """The teacher's positions that count, [B, P']."""
+        if self.settings.frame_selection == "all":  # what the teacher says need not be made for it
+            return pairs.valid
+        teacher, blank = pairs.teacher, self.context.blank_id
         if isinstance(teacher, SparseTargets):
             teacher, blank = blank_and_best_label(teacher, blank), 0
-        return select_frames(teacher, valid, blank, self.settings)
+        return select_frames(teacher, pairs.valid, blank, self.settings)

@@ -13,6 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from kd_asr_slr.losses.kl_blocks import Sides, one_pass, spread
 from kd_asr_slr.losses.masking import Rows
+from kd_asr_slr.losses.row_sources import Interpolated, RowSource
 from kd_asr_slr.outputs import given
 
 
@@ -50,12 +51,13 @@ def row_kl(
     """
     if student_logits.shape != teacher_log_probs.shape:
         raise ValueError(f"student rows are {tuple(student_logits.shape)}, teacher's {tuple(teacher_log_probs.shape)}")
-    return _RowKL.apply(student_logits, teacher_log_probs.detach(), None, None, _checked(temperature), drop_class)
+    teacher = RowSource(teacher_log_probs.detach(), None)
+    return _RowKL.apply(student_logits, None, teacher, _checked(temperature), drop_class)
 
 
 def selected_kl(
     student_logits: torch.Tensor,
-    teacher_log_probs: torch.Tensor,
+    teacher_log_probs: torch.Tensor | Interpolated,
     rows: Rows,
     temperature: float = 1.0,
     drop_class: int | None = None,
@@ -65,7 +67,7 @@ def selected_kl(
 
     Args:
         student_logits: [B, T, V], raw.
-        teacher_log_probs: [B, T', V]; its padding may differ from the student's.
+        teacher_log_probs: [B, T', V]; its padding may differ from the student's. Up to a constant of each frame.
         rows: (utterance, position) of every selected row, [N] each, each once.
         temperature: T > 0.
         drop_class: as in `row_kl`.
@@ -85,30 +87,19 @@ def selected_kl(
     shapes = tuple(student_logits.shape), tuple(teacher_log_probs.shape)
     if shapes[0][::2] != shapes[1][::2]:
         raise ValueError(f"student logits are {shapes[0]}, teacher's {shapes[1]}; B and V must agree")
-    places: torch.Tensor | None
-    teacher_places: torch.Tensor | None
-    student, places = flat_rows(student_logits, rows)
-    teacher, teacher_places = flat_rows(teacher_log_probs.detach(), teacher_rows or rows)
-    if len(places) == len(student) == len(teacher):
-        ordered = torch.arange(len(places), device=places.device)
-        if torch.equal(places, ordered) and torch.equal(teacher_places, ordered):  # everything: blocks are slices
-            places = teacher_places = None
-    return _RowKL.apply(student, teacher, places, teacher_places, _checked(temperature), drop_class)
+    student = RowSource.of(student_logits, rows)
+    rows = teacher_rows or rows
+    if isinstance(teacher_log_probs, Interpolated):
+        teacher: RowSource = teacher_log_probs.rows(rows)
+    else:
+        teacher = RowSource.of(teacher_log_probs.detach(), rows)
+    return _RowKL.apply(student.scores, student.places, teacher, _checked(temperature), drop_class)
 
 
 def _checked(temperature: float) -> float:
     if not temperature > 0:
         raise ValueError(f"temperature is {temperature}, it must be positive")
     return temperature
-
-
-def flat_rows(batch: torch.Tensor, rows: Rows) -> tuple[torch.Tensor, torch.Tensor]:
-    """The batch [B, T, V] as [B * T, V], without a copy also where time comes first in memory, and the rows' places."""
-    utterances, positions = rows
-    count, frames, _ = batch.shape
-    if not batch.is_contiguous() and batch.transpose(0, 1).is_contiguous():
-        return batch.transpose(0, 1).flatten(0, 1), positions * count + utterances
-    return batch.flatten(0, 1), utterances * frames + positions
 
 
 class _RowKL(torch.autograd.Function):
@@ -118,25 +109,23 @@ class _RowKL(torch.autograd.Function):
     def forward(
         ctx: Any,
         student: torch.Tensor,
-        teacher: torch.Tensor,
         places: torch.Tensor | None,
-        teacher_places: torch.Tensor | None,
+        teacher: RowSource,
         temperature: float,
         drop_class: int | None,
     ) -> torch.Tensor:
-        sides = Sides(student, teacher, places, teacher_places, temperature, drop_class)
+        sides = Sides(RowSource(student, places), teacher, temperature, drop_class)
         found = one_pass(sides, with_gradient=ctx.needs_input_grad[0])
-        ctx.save_for_backward(student, teacher, places, teacher_places, found.scale)
-        ctx.options, ctx.gradient = (temperature, drop_class), found.gradient
+        ctx.save_for_backward(student, places, found.scale)
+        ctx.others, ctx.gradient = (teacher, temperature, drop_class), found.gradient
         return found.values
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, weights: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        *tensors, scale = ctx.saved_tensors
-        sides = Sides(*tensors, *ctx.options)
+        student, places, scale = ctx.saved_tensors
         # A second call (retain_graph) finds the gradient gone, with the first caller, and computes it again.
         gradient, ctx.gradient = ctx.gradient, None
         if gradient is None:
-            gradient = given(one_pass(sides).gradient, "the gradient")
-        return spread(gradient, weights * scale, sides.places, sides.student), None, None, None, None, None
+            gradient = one_pass(Sides(RowSource(student, places), *ctx.others)).gradient
+        return spread(given(gradient, "the gradient"), weights * scale, places, student), None, None, None, None

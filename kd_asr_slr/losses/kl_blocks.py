@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 
 from kd_asr_slr.blocks import are_safe, rows_at_once
+from kd_asr_slr.losses.row_sources import RowSource
+from kd_asr_slr.outputs import given
 
 SAFE_PROBABILITY = 1e-9  # its logarithm is exact to 1e-6
 
@@ -18,45 +20,43 @@ class Sides:
     """What is compared with what.
 
     Attributes:
-        student: [M, V], raw.
-        teacher: [M', V], log-probabilities at temperature 1.
-        places: [N], distinct, the student's rows that count; None takes all of them, and all of the teacher's.
-        teacher_places: [N], the teacher's rows beside them.
+        student: [N, V] rows of M, raw, each once.
+        teacher: [N, V] rows, log-probabilities at temperature 1.
         temperature: T > 0.
         drop_class: class left out on both sides; None keeps all.
     """
 
-    student: torch.Tensor
-    teacher: torch.Tensor
-    places: torch.Tensor | None
-    teacher_places: torch.Tensor | None
+    student: RowSource
+    teacher: RowSource
     temperature: float
     drop_class: int | None
 
     @property
     def count(self) -> int:
         """N."""
-        return len(self.student) if self.places is None else len(self.places)
+        return len(self.student)
 
     @property
     def dtype(self) -> torch.dtype:
         """At least float32, whatever the sides are in."""
-        return torch.promote_types(torch.promote_types(self.student.dtype, self.teacher.dtype), torch.float32)
+        both = torch.promote_types(self.student.scores.dtype, self.teacher.scores.dtype)
+        return torch.promote_types(both, torch.float32)
 
     @property
     def compact(self) -> bool:
         """Whether the gradient is [N, V] and not [M, V]: where that is at most half of it."""
-        return self.places is not None and 2 * self.count <= len(self.student)
+        return self.student.places is not None and 2 * self.count <= len(self.student.scores)
 
     @property
     def scattered(self) -> bool:
         """Whether a block of rows is not a block of the gradient."""
-        return self.places is not None and not self.compact
+        return self.student.places is not None and not self.compact
 
     def blocks(self, buffers: int) -> Iterator[tuple[slice, torch.Tensor]]:
         """Slices of the N rows, and room for that many blocks of them: [buffers, R, V]."""
-        step = max(1, min(rows_at_once(self.student, buffers), self.count))
-        room = self.student.new_empty(buffers, step, self.student.shape[1], dtype=self.dtype)
+        scores = self.student.scores
+        step = max(1, min(rows_at_once(scores, buffers), self.count))
+        room = scores.new_empty(buffers, step, scores.shape[1], dtype=self.dtype)
         for start in range(0, self.count, step):
             rows = slice(start, min(start + step, self.count))
             yield rows, room[:, : rows.stop - rows.start]
@@ -88,7 +88,8 @@ def one_pass(sides: Sides, with_gradient: bool = True) -> Divergence:
     """
     gradient = _room_for_gradient(sides) if with_gradient else None
     found = None
-    if sides.student.device.type == "cpu" and sides.student.dtype != torch.float16:  # it holds no large exponential
+    scores = sides.student.scores
+    if scores.device.type == "cpu" and scores.dtype != torch.float16:  # it holds no large exponential
         found = _plain_exponentials(sides, gradient)
     return _softmaxes(sides, gradient) if found is None else found
 
@@ -107,24 +108,24 @@ def spread(
     Returns:
         [M, V].
     """
-    if places is not None and len(gradient) == len(like):
-        scale = scale.new_zeros(len(like)).index_copy_(0, places, scale)
-    gradient.mul_(scale.unsqueeze(1))
+    if places is None:
+        return gradient.mul_(scale.unsqueeze(1))
     if len(gradient) < len(like):
-        return torch.zeros_like(like).index_copy_(0, places, gradient)
-    return gradient
+        return torch.zeros_like(like).index_copy_(0, places, gradient.mul_(scale.unsqueeze(1)))
+    return gradient.mul_(scale.new_zeros(len(like)).index_copy_(0, places, scale).unsqueeze(1))
 
 
 def _room_for_gradient(sides: Sides) -> torch.Tensor:
-    if sides.compact or sides.count == len(sides.student):
-        return sides.student.new_empty(sides.count, sides.student.shape[1])
-    return torch.zeros_like(sides.student)
+    scores = sides.student.scores
+    if sides.compact or sides.count == len(scores):
+        return scores.new_empty(sides.count, scores.shape[1])
+    return torch.zeros_like(scores)
 
 
 def _write(gradient: torch.Tensor, sides: Sides, rows: slice, block: torch.Tensor) -> None:
     """Put the gradient of some rows, where it was not computed in its place, into its place."""
-    if sides.scattered and sides.places is not None:
-        gradient.index_copy_(0, sides.places[rows], block.to(gradient.dtype))
+    if sides.scattered:
+        gradient.index_copy_(0, given(sides.student.places, "places")[rows], block.to(gradient.dtype))
 
 
 def _plain_exponentials(sides: Sides, gradient: torch.Tensor | None) -> Divergence | None:
@@ -133,12 +134,12 @@ def _plain_exponentials(sides: Sides, gradient: torch.Tensor | None) -> Divergen
     None where that went wrong: a probability of 0, or scores whose exponentials over- or underflow. To ask costs
     nothing on a processor; a GPU would have to wait.
     """
-    values = sides.student.new_empty(sides.count, dtype=sides.dtype)
+    values = sides.student.scores.new_empty(sides.count, dtype=sides.dtype)
     totals = values.new_empty(2, sides.count)  # of student and teacher
     for rows, room in sides.blocks(3):
         exponentials, (probs, targets, difference) = room[:2], room.unbind()  # [2, R, V], [R, V] each
-        ours = chosen_rows(sides.student, sides.places, rows, probs)
-        theirs = chosen_rows(sides.teacher, sides.teacher_places, rows, targets)
+        theirs = sides.teacher.block(rows, targets, difference)
+        ours = sides.student.block(rows, probs, difference)
         torch.sub(theirs, ours, out=difference)
         _exponentials(ours, theirs, sides.temperature, exponentials)
         if sides.drop_class is not None:
@@ -159,16 +160,6 @@ def _plain_exponentials(sides: Sides, gradient: torch.Tensor | None) -> Divergen
     return Divergence(values.mul_(sides.temperature).div_(their_totals), gradient, sides.temperature / our_totals)
 
 
-def chosen_rows(scores: torch.Tensor, places: torch.Tensor | None, rows: slice, buffer: torch.Tensor) -> torch.Tensor:
-    """Rows [R, V] of scores, at `places` where some are chosen: in the buffer, or as they lie where that will do."""
-    if places is not None:
-        if scores.dtype == buffer.dtype:
-            return torch.index_select(scores, 0, places[rows], out=buffer)
-        return buffer.copy_(scores.index_select(0, places[rows]))
-    block = scores[rows]
-    return block if block.dtype == buffer.dtype else buffer.copy_(block)
-
-
 def _exponentials(ours: torch.Tensor, theirs: torch.Tensor, temperature: float, out: torch.Tensor) -> None:
     """exp(scores / T) of both sides, [2, R, V]; the sides themselves may lie there."""
     if temperature == 1:
@@ -182,12 +173,12 @@ def _exponentials(ours: torch.Tensor, theirs: torch.Tensor, temperature: float, 
 
 def _softmaxes(sides: Sides, gradient: torch.Tensor | None) -> Divergence:
     """`one_pass` for any scores at all."""
-    values = sides.student.new_empty(sides.count, dtype=sides.dtype)
+    values = sides.student.scores.new_empty(sides.count, dtype=sides.dtype)
     floor = torch.finfo(sides.dtype).min / 4
     for rows, room in sides.blocks(4):
         scratch, difference, probs, targets = room.unbind()  # [R, V] each
-        ours = _softened(sides.student, sides.places, rows, sides, scratch)
-        theirs = _softened(sides.teacher, sides.teacher_places, rows, sides, difference)
+        theirs = _softened(sides.teacher.block(rows, difference, scratch), sides, difference)
+        ours = _softened(sides.student.block(rows, scratch, probs), sides, scratch)
         torch.softmax(ours, -1, out=probs)
         torch.softmax(theirs, -1, out=targets)
         shift = _log_normaliser_difference(ours, theirs, probs, targets, sides.drop_class)
@@ -218,14 +209,11 @@ def _log_normaliser_difference(
     return (their_score - our_score).sub_(torch.log(their_prob / our_prob)).unsqueeze(1)
 
 
-def _softened(
-    scores: torch.Tensor, places: torch.Tensor | None, rows: slice, sides: Sides, buffer: torch.Tensor
-) -> torch.Tensor:
-    """The scores [R, V] of the rows over T: in the buffer, or the rows themselves where nothing changes them."""
-    chosen = scores[rows] if places is None else scores.index_select(0, places[rows])
-    if sides.temperature == 1 and sides.drop_class is None and chosen.dtype == buffer.dtype:
-        return chosen
-    torch.mul(chosen.to(buffer.dtype), 1 / sides.temperature, out=buffer)
+def _softened(scores: torch.Tensor, sides: Sides, out: torch.Tensor) -> torch.Tensor:
+    """Scores [R, V] over T, in `out`, where they may lie already; themselves where nothing changes them."""
+    if sides.temperature == 1 and sides.drop_class is None:
+        return scores
+    torch.mul(scores, 1 / sides.temperature, out=out)
     if sides.drop_class is not None:
-        buffer[:, sides.drop_class] = torch.finfo(buffer.dtype).min / 4
-    return buffer
+        out[:, sides.drop_class] = torch.finfo(out.dtype).min / 4
+    return out

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from kd_asr_slr.blocks import rows_at_once
 from kd_asr_slr.errors import UserError
 from kd_asr_slr.losses.base import Batch, LossContext, utterance_names
-from kd_asr_slr.losses.kl_blocks import chosen_rows
-from kd_asr_slr.losses.masking import at_least_float32
+from kd_asr_slr.losses.row_sources import Interpolated, interpolate
 from kd_asr_slr.losses.settings import LossSettings
 from kd_asr_slr.outputs import TeacherSignal, given
 
 MAX_LISTED = 5
-LOG_ZERO = -1e4  # exp of it is 0 in every float type, and unlike -inf it can be interpolated
 
 
 class RateMatcher:
@@ -64,13 +61,13 @@ class RateMatcher:
         """Teacher frames [B, T_teacher, D] at the student's rate: [B, T, D] with T = `size`, or as they are."""
         if not self.resample:
             return frames
-        return resample_frames(frames, signal.lengths, self._ratio(signal), size)
+        return interpolate(frames, signal.lengths, self._ratio(signal), size, lowest=None).dense()
 
-    def log_probs(self, signal: TeacherSignal, size: int) -> torch.Tensor:
-        """`frames` of the log-probabilities; each resampled frame is renormalised."""
+    def scores(self, signal: TeacherSignal, size: int) -> torch.Tensor | Interpolated:
+        """`frames` of the log-probabilities, made where they are read; then up to a constant of each frame."""
         if self._as_they_are(signal):
             return signal.log_probs
-        return resample_frames(signal.log_probs, signal.lengths, self._ratio(signal), size, distributions=True)
+        return interpolate(signal.log_probs, signal.lengths, self._ratio(signal), size)
 
     def _as_they_are(self, signal: TeacherSignal) -> bool:
         """Whether nothing is resampled; a shift needs no more than the same rate."""
@@ -97,44 +94,3 @@ class RateMatcher:
             expected = "as many frames on both sides"
             fix = "give the student the teacher's subsampling, or set rate_matching: resample"
         raise UserError("; ".join(found) + more + rates, expected=expected, fix=fix)
-
-
-def resample_frames(
-    frames: torch.Tensor, lengths: torch.Tensor, ratio: float, size: int, distributions: bool = False
-) -> torch.Tensor:
-    """Linear interpolation of frames in time; padding is never read.
-
-    Args:
-        frames: [B, T, D].
-        lengths: [B], valid frames. An utterance of length 0 gives frames without meaning.
-        ratio: new frames per old frame.
-        size: number of new frames.
-        distributions: whether these are log-probabilities, to be renormalised; -inf then counts as `LOG_ZERO`.
-
-    Returns:
-        [B, size, D], at least float32.
-
-    Example:
-        >>> resample_frames(torch.tensor([[[0.0], [1.0]]]), torch.tensor([2]), ratio=2.0, size=4).flatten()
-        tensor([0.0000, 0.2500, 0.7500, 1.0000])
-    """
-    last = (lengths - 1).clamp(min=0).unsqueeze(1)  # [B, 1]
-    centres = (torch.arange(size, device=frames.device, dtype=torch.float64) + 0.5) / ratio - 0.5  # [size], old frames
-    places = torch.minimum(centres.clamp(min=0).unsqueeze(0), last.double())  # [B, size]
-    lower = places.long()
-    starts = torch.arange(len(frames), device=frames.device).unsqueeze(1) * frames.shape[1]
-    lower, upper = ((starts + side).flatten() for side in (lower, torch.minimum(lower + 1, last)))  # [B * size]
-    share = (places - places.floor()).view(-1, 1)  # [B * size, 1]
-    old, step = frames.flatten(0, 1), rows_at_once(frames, buffers=3)
-    resampled = at_least_float32(frames[:0]).new_empty(len(share), frames.shape[2])
-    room = resampled.new_empty(2, min(step, len(share)), frames.shape[2])  # fresh memory for every block costs more
-    for start in range(0, len(share), step):
-        part = slice(start, min(start + step, len(share)))
-        left, right = room[:, : part.stop - start]
-        left, right = chosen_rows(old, lower, part, left), chosen_rows(old, upper, part, right)
-        if distributions:
-            left, right = left.clamp_(min=LOG_ZERO), right.clamp_(min=LOG_ZERO)
-        torch.lerp(left, right, share[part].to(left.dtype), out=resampled[part])
-        if distributions:
-            torch.log_softmax(resampled[part], -1, out=resampled[part])  # a row is written after it was read
-    return resampled.view(len(frames), size, frames.shape[2])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from kd_asr_slr.blocks import log_totals
 from kd_asr_slr.losses.masking import at_least_float32
 
 BLOCK_SIZE = 2**17  # numbers of the teacher that each thread works on at a time
@@ -121,8 +122,7 @@ class _Search:
         scores = self._scaled(logits)
         if self.drop_class is not None:
             scores[..., self.drop_class] = -torch.inf
-        largest = scores.amax(-1, keepdim=True)
-        return scores.sub_(largest).exp_().sum(-1).log_().add_(largest.squeeze(-1))
+        return log_totals(scores, self.room[1, : len(scores), : scores.shape[1]]).squeeze(-1)
 
     def _scaled(self, scores: torch.Tensor) -> torch.Tensor:
         """scores / T, [B', R, V], in the room."""

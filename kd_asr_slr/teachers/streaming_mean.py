@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from kd_asr_slr.blocks import normalise, rows_at_once
+from kd_asr_slr.blocks import log_totals, rows_at_once
 from kd_asr_slr.outputs import given
 
 HELD = 2  # teachers whose logits are kept back at most
@@ -161,20 +161,18 @@ class StreamingMean:
                 add = self._add_logits if self.mean == "log" else self._add_probabilities
                 add(block, coefficients[0, utterances] if old[utterances.start] else None, pieces)
             if last and self.mean == "log":
-                normalise(block, torch.empty_like(block))
+                block.sub_(log_totals(block, torch.empty_like(block)))
 
     def _add_logits(self, block: torch.Tensor, share: torch.Tensor | None, pieces: Sequence[_Piece]) -> None:
         """block * share + sum of the pieces by theirs; where there is no share, whatever stands in the block goes."""
-        first, *others = pieces
         if share is not None:
             block.mul_(share)
-            others = pieces
-        elif first[0].shape == block.shape:
-            torch.mul(*first, out=block)
+        elif pieces[0][0].shape == block.shape:
+            torch.mul(*pieces[0], out=block)
+            pieces = pieces[1:]
         else:
             block.zero_()
-            others = pieces
-        for logits, coefficient in others:
+        for logits, coefficient in pieces:
             block[:, : logits.shape[1]].addcmul_(logits, coefficient)
 
     def _add_probabilities(self, block: torch.Tensor, share: torch.Tensor | None, pieces: Sequence[_Piece]) -> None:

@@ -11,7 +11,7 @@ from kd_asr_slr.errors import UserError
 from kd_asr_slr.losses.base import LossContext
 from kd_asr_slr.losses.ctc_kd import CTCDistillation
 from kd_asr_slr.losses.frame_selection import select_frames
-from kd_asr_slr.losses.rates import resample_frames
+from kd_asr_slr.losses.row_sources import interpolate
 from kd_asr_slr.losses.settings import LossSettings
 from kd_asr_slr.outputs import CTCOutput, TeacherSignal
 
@@ -124,7 +124,7 @@ def test_resampling_a_line_gives_the_line() -> None:
     """A value that grows linearly in time keeps its value at every student frame's own time."""
     for ratio, count in [(2.0, 20), (1.5, 15), (0.5, 5), (0.75, 7)]:
         line = torch.arange(10).double().add(0.5).view(1, 10, 1)  # frame centres, in teacher frames
-        new = resample_frames(line, torch.tensor([10]), ratio, count).flatten()
+        new = interpolate(line, torch.tensor([10]), ratio, count).dense().flatten()
         centres = (torch.arange(count).double() + 0.5) / ratio
         inside = (centres >= 0.5) & (centres <= 9.5)
         torch.testing.assert_close(new[inside], centres[inside])
@@ -146,7 +146,7 @@ def test_resampled_target_by_hand() -> None:
 def test_resampling_finds_a_stretched_student() -> None:
     """A student that is the teacher at twice the rate matches; one that runs backwards does not."""
     teacher = torch.randn(1, 9, 3, generator=torch.Generator().manual_seed(1)).double().log_softmax(-1)
-    student = resample_frames(teacher, torch.tensor([9]), 2.0, 18)
+    student = interpolate(teacher, torch.tensor([9]), 2.0, 18).dense()
     output, signal, batch = scene_of(teacher, [9], student, [18])
     assert resampling(0.04)(output, signal, batch).item() < 1e-12
     output.logits = student.flip(1)

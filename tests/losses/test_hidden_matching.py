@@ -11,7 +11,7 @@ from torch import nn
 from kd_asr_slr.errors import UserError
 from kd_asr_slr.losses.base import LossContext
 from kd_asr_slr.losses.hidden import HiddenStateMatching, build_projections
-from kd_asr_slr.losses.rates import resample_frames
+from kd_asr_slr.losses.row_sources import interpolate
 from kd_asr_slr.losses.settings import LossSettings
 
 WIDE = 9
@@ -113,7 +113,7 @@ def test_resampled_states() -> None:
     scene.output.logits = torch.zeros(3, max(doubled), 5)
     scene.output.logit_lengths = torch.tensor(doubled)
     scene.output.hidden_states = tuple(
-        resample_frames(old[LAYER_MAP[layer]], scene.signal.lengths, 2.0, max(doubled)) for layer in (0, 1)
+        interpolate(old[LAYER_MAP[layer]], scene.signal.lengths, 2.0, max(doubled)).dense() for layer in (0, 1)
     )
     settings = LossSettings(layer_map=LAYER_MAP, rate_matching="resample")
     loss = HiddenStateMatching(settings, LossContext(BLANK, frame_seconds=0.02))

@@ -14,7 +14,7 @@ from kd_asr_slr.losses.alignment import label_frames
 from kd_asr_slr.losses.base import LossContext
 from kd_asr_slr.losses.ctc_kd import CTCDistillation
 from kd_asr_slr.losses.label_pooling import pool_labels
-from kd_asr_slr.losses.rates import resample_frames
+from kd_asr_slr.losses.row_sources import interpolate
 from kd_asr_slr.losses.settings import LossSettings
 from kd_asr_slr.losses.shifts import best_shifts
 from kd_asr_slr.outputs import CTCOutput, TeacherSignal
@@ -105,7 +105,7 @@ def test_a_probability_of_zero_can_be_shifted() -> None:
 def test_a_late_student_of_another_rate() -> None:
     """Twice the teacher's rate, and four of its own frames late."""
     teacher = draw(0, 1, 12, 6).log_softmax(-1)
-    resampled = resample_frames(teacher, torch.tensor([12]), 2.0, 24, distributions=True)
+    resampled = interpolate(teacher, torch.tensor([12]), 2.0, 24).dense(normalised=True)
     student = resampled.roll(4, 1)
     value, diagnostics = call(loss_of("shift", match_window=5), student, teacher, ([24], [12]), seconds=0.08)
     assert value.item() < 1e-12 and diagnostics["shift"] == 4
