@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from kd_asr_slr.blocks import log_totals, rows_at_once
+from kd_asr_slr.blocks import rows_at_once
 from kd_asr_slr.losses.masking import Rows, at_least_float32
 
 LOG_ZERO = -1e4  # exp of it is 0 in every float type, and unlike -inf it can be interpolated
@@ -108,10 +108,9 @@ class Interpolated:
         scratch = made.new_empty(step, self.shape[2])
         for start in range(0, len(made), max(step, 1)):
             part = slice(start, min(start + step, len(made)))
-            room = scratch[: part.stop - part.start]
-            block = self.source.block(part, made[part], room)
+            block = self.source.block(part, made[part], scratch[: part.stop - part.start])
             if normalised:
-                block.sub_(log_totals(block, room))
+                torch.log_softmax(block, -1, out=block)  # a row is written after it was read
         return made.view(self.shape)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from kd_asr_slr.blocks import log_totals, rows_at_once
+from kd_asr_slr.blocks import rows_at_once
 from kd_asr_slr.outputs import given
 
 HELD = 2  # teachers whose logits are kept back at most
@@ -153,7 +153,7 @@ class StreamingMean:
         for utterances, frames in self._segments(mean, together):
             block = mean[utterances, frames]  # [B', T', V]
             pieces = [
-                (part.frames(utterances, frames).float(), coefficients[index, utterances])
+                (part.frames(utterances, frames), coefficients[index, utterances])
                 for index, part in enumerate(parts, 1)
                 if part.speaks_for(utterances.start)
             ]
@@ -161,26 +161,26 @@ class StreamingMean:
                 add = self._add_logits if self.mean == "log" else self._add_probabilities
                 add(block, coefficients[0, utterances] if old[utterances.start] else None, pieces)
             if last and self.mean == "log":
-                block.sub_(log_totals(block, torch.empty_like(block)))
+                torch.log_softmax(block, dim=-1, out=block)  # a row is written after it was read
 
     def _add_logits(self, block: torch.Tensor, share: torch.Tensor | None, pieces: Sequence[_Piece]) -> None:
         """block * share + sum of the pieces by theirs; where there is no share, whatever stands in the block goes."""
         if share is not None:
             block.mul_(share)
         elif pieces[0][0].shape == block.shape:
-            torch.mul(*pieces[0], out=block)
-            pieces = pieces[1:]
+            (logits, coefficient), *pieces = pieces
+            torch.mul(logits.float(), coefficient, out=block)
         else:
             block.zero_()
         for logits, coefficient in pieces:
-            block[:, : logits.shape[1]].addcmul_(logits, coefficient)
+            block[:, : logits.shape[1]].addcmul_(logits.float(), coefficient)
 
     def _add_probabilities(self, block: torch.Tensor, share: torch.Tensor | None, pieces: Sequence[_Piece]) -> None:
         """The same of probabilities, whose logarithms stand in the block."""
         block.fill_(-math.inf) if share is None else block.add_(share.log())
         for logits, coefficient in pieces:
             here = block[:, : logits.shape[1]]
-            torch.logaddexp(here, torch.log_softmax(logits, dim=-1).add_(coefficient.log()), out=here)
+            torch.logaddexp(here, torch.log_softmax(logits.float(), dim=-1).add_(coefficient.log()), out=here)
 
     def _segments(self, mean: torch.Tensor, together: bool) -> Iterator[tuple[slice, slice]]:
         """(utterances, frames) that are worked on at once.
