@@ -90,9 +90,74 @@ def test_one_commit_holds_the_student_and_what_came_out(connected, run, capsys):
     assert json.loads(files["results.json"])["teachers"] == ["theo"]
     assert yaml.safe_load(files["resolved_config.yaml"])["teachers"] == ["fsdd/theo=theo"]
     lines = capsys.readouterr().out.splitlines()
-    listed = set(re.findall(r"^  (\S+) +[\d.]+ k?M?B$", shown.out + shown.err, re.MULTILINE))
+    listed = {line.split()[0] for line in lines if line.startswith("  ") and not line.endswith("no checkpoints")}
+    assert listed == files.keys() - {".gitattributes"}
+    assert lines[-1] == f"published: {url}"
+    record = json.loads((run.path / "published.json").read_text())
+    assert record["repository"] == NAME and record["commit"] == repository.commits[-1].oid
+
+
+def test_the_card_on_the_hub_says_how_to_load_it_from_there(connected, run):
+    push_run(run, Destination(NAME), licence="apache-2.0")
+    card = ModelCard(published(connected)["README.md"].decode())
+    assert card.data.license == "apache-2.0"
+    assert [result.metric_value for result in card.data.eval_results if result.metric_type == "wer"] == [25.0]
+    for part in (
+        f'AutoModelForCTC.from_pretrained("{NAME}", trust_remote_code=True)',
+        f'pipeline("automatic-speech-recognition", model="{NAME}", trust_remote_code=True)',
+        "(`pip install torch transformers`)",
+        "![Losses, WER and learning rate over the epochs](training_curves.png)",
+        "- Teachers: `theo`.",
+        "`words|ref:words|hyp:words|costs:unit|case:kept|repeats:kept|empty:none`",
+        "| fsdd/theo | 25.00 |",
+        "The weights: `apache-2.0`.",
+        "hinton2015",
+    ):
+        assert part in card.text, part
+    assert "FOLDER" not in card.text
+
+
+def test_a_name_alone_is_the_tokens_own(connected, run):
+    push_run(run, Destination("student", private=False))
+    assert not connected.repositories[NAME].private
+
+
+def test_predictions_go_up_where_they_are_asked_for(connected, run):
+    push_run(run, Destination(NAME), predictions=True)
+    assert published(connected)["predictions-test.jsonl"] == b"SECRET"
+
+
+def test_a_dry_run_lists_and_asks_nobody(run, hub, capsys):
+    assert push_run(run, Destination(NAME), dry_run=True) is None
+    assert not hub.requests and not (run.path / "published.json").exists()
+    out = capsys.readouterr().out
+    assert "model.safetensors" in out and "a dry run: nothing was sent" in out
+    assert "predictions" not in out
+
+
+def test_a_repository_that_exists_is_refused_unless_it_is_to_be_updated(connected, run):
+    connected.put(NAME, {"config.json": b"{}", "own.txt": b"mine"})
+    with pytest.raises(UserError, match=r"the repository owner/student exists and holds a model"):
+        push_run(run, Destination(NAME))
+    assert published(connected)["config.json"] == b"{}"
+    push_run(run, Destination(NAME, update=True))
+    assert published(connected)["config.json"] == (run.path / "config.json").read_bytes()
+    assert published(connected)["own.txt"] == b"mine"
+    assert not connected.repositories[NAME].private  # as it was
+
+
+def test_a_second_push_leaves_what_it_lists_and_nothing_of_the_first(connected, run, capsys):
+    (run.path / "model-00002-of-00002.safetensors").write_bytes(b"the second half")
+    push_run(run, Destination(NAME), predictions=True)
+    assert {"model-00002-of-00002.safetensors", "predictions-test.jsonl"} <= published(connected).keys()
+    (run.path / "model-00002-of-00002.safetensors").unlink()
+    (run.path / "decoding.json").write_text("{}")
+    capsys.readouterr()
+    push_run(run, Destination(NAME, update=True))
+    shown = "".join(capsys.readouterr())
+    listed = set(re.findall(r"^  (\S+) +[\d.]+ k?M?B$", shown, re.MULTILINE))
     assert published(connected).keys() - {".gitattributes"} == listed
-    assert "no longer has: model-00002-of-00002.safetensors, predictions-test.jsonl" in shown.out + shown.err
+    assert "no longer has: model-00002-of-00002.safetensors, predictions-test.jsonl" in shown
     assert len(connected.repositories[NAME].commits) == 3  # deleted in the same commit
 
 
