@@ -58,10 +58,9 @@ def read_audio(path: str | Path, sampling_rate: int = 16000) -> np.ndarray:
     import soundfile
 
     path = _existing(path)
-    _check_audio_header(path)
+    declared, _ = _check_audio_header(path)
     try:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)  # [S, channels]
-        declared = soundfile.info(path).frames
     except (soundfile.SoundFileError, RuntimeError) as error:
         raise _unreadable(path, error) from error
     if len(samples) != declared:

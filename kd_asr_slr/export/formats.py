@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from kd_asr_slr.errors import UserError
+from kd_asr_slr.export.leaner import make_leaner
 
 FORMATS = {"onnx": "student.onnx", "int8": "student-int8.onnx", "torch_export": "student.pt2"}
 OPSET = 17
@@ -145,6 +146,7 @@ def _quantise(source: Path, target: Path) -> None:
     logging.disable(logging.CRITICAL)  # it lists every operator that it leaves as it is
     try:
         quantize_dynamic(str(source), str(target), weight_type=QuantType.QInt8, per_channel=True)
+        make_leaner(target)
     finally:
         logging.disable(before)
 

@@ -10,7 +10,9 @@ import torch
 from torch import nn
 
 from kd_asr_slr.errors import UserError
+from kd_asr_slr.export import formats
 from kd_asr_slr.export.formats import CtcNetwork, export, runner_of
+from kd_asr_slr.export.leaner import make_leaner
 from kd_asr_slr.export.parity import compare
 from kd_asr_slr.models.auto import build_model
 from kd_asr_slr.models.bilstm.configuration_bilstm import BiLstmConfig
@@ -132,3 +134,44 @@ def test_other_lengths_and_other_numbers_are_seen() -> None:
     assert compare(network, shifted, items(), "input_features", text_of).difference > 0.5
     with pytest.raises(UserError, match="frames"):
         compare(network, shorter, items(), "input_features", text_of)
+
+
+def test_what_int8_leaves_is_made_small_at_the_same_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, wide = bilstm(hidden_size=96, vocab_size=300), batch(3, 37)
+    lean = export(network, batch(2, 24), "int8", tmp_path / "lean")
+    monkeypatch.setattr(formats, "make_leaner", lambda path: None)
+    plain = export(network, batch(2, 24), "int8", tmp_path / "plain")
+    arrays = [value.numpy() for value in wide.values()]
+    exact, before, after = (run(*arrays)[0] for run in (runner_of(network), plain, lean))
+    lost = np.linalg.norm(before - exact)
+    assert 0 < np.linalg.norm(after - exact) < 1.05 * lost
+    assert lean(*arrays)[1].tolist() == plain(*arrays)[1].tolist()
+    # what is no weight: less than half of what it was
+    weights = sum(value.numel() for value in network.parameters() if value.dim() > 1)
+    rest, less = ((tmp_path / name).stat().st_size - weights for name in ("plain", "lean"))
+    assert 0 < less < rest / 2
+
+
+def test_vectors_that_float16_cannot_hold_stay(tmp_path: Path) -> None:
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    small = np.full(100, 1e-7, dtype=np.float32)  # has one digit in float16
+    values = {"a_scale": small, "b": small, "c": np.full(100, 1e5, np.float32), "d": np.ones(100, np.float32)}
+    nodes = [
+        helper.make_node("Add", ["x", "a_scale"], ["one"]),
+        helper.make_node("Add", ["one", "b"], ["two"]),
+        helper.make_node("Add", ["two", "c"], ["three"]),
+        helper.make_node("Add", ["three", "d"], ["y"]),
+    ]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [100]) for name in "xy"]
+    held = [numpy_helper.from_array(value, name) for name, value in values.items()]
+    model = helper.make_model(helper.make_graph(nodes, "sums", [ends[0]], [ends[1]], held))
+    onnx.save(model, tmp_path / "sums.onnx")
+    make_leaner(tmp_path / "sums.onnx")
+    found = onnx.load(tmp_path / "sums.onnx")
+    onnx.checker.check_model(found)
+    kinds = [item.data_type for item in found.graph.initializer]
+    # a_scale and b have equal values and are one, a scale
+    assert kinds == [TensorProto.FLOAT, TensorProto.FLOAT, TensorProto.FLOAT16]
+    assert [node.op_type for node in found.graph.node] == ["Cast", "Add", "Add", "Add", "Add"]
