@@ -50,9 +50,16 @@ demo: $(INSTALLED)
 	@$(BIN)/python recipes/compare.py \
 	  $(RUNS)/speech-generalist $(RUNS)/speech-baseline $(RUNS)/speech-student \
 	  $(RUNS)/sign-teacher $(RUNS)/sign-baseline $(RUNS)/sign-student --overview --output $(RUNS)/table.md
+	@echo "== the reports, one a corpus: rates of different corpora do not stand in one table"
+	@set -e; for runs in "speech generalist" "sign teacher"; do set -- $$runs; \
+	  $(BIN)/python recipes/report.py $(RUNS)/$$1-student $(RUNS)/$$1-baseline $(RUNS)/$$1-$$2 \
+	    --baseline $$1-baseline --output $(RUNS)/$$1-report.html; done
 	@echo "the distilled students, each with a model card, curves and results:"
 	@echo "  $(RUNS)/speech-student"
 	@echo "  $(RUNS)/sign-student"
+	@echo "the reports, to be opened in a browser: tables, curves, errors, utterances to see and hear:"
+	@echo "  $(RUNS)/speech-report.html"
+	@echo "  $(RUNS)/sign-report.html"
 
 # Real speech: three speakers' teachers, the fourth speaker held out (see configs/fsdd).
 fsdd: $(INSTALLED)
