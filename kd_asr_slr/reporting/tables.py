@@ -18,10 +18,11 @@ from kd_asr_slr.reporting.run_folder import RunFolder
 
 NOTHING = "-"
 MAX_TEACHERS = 3
+UPRIGHT_COLUMNS = 8  # of a LaTeX table on an upright page
 # What LaTeX reads as commands, and how it prints them.
 LATEX = {"\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_"}
 LATEX |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}"}
-LATEX |= {"|": r"\textbar{}", '"': r"\textquotedbl{}"}
+LATEX |= {"|": r"\textbar{}\allowbreak{}", '"': r"\textquotedbl{}"}
 
 
 class Table(NamedTuple):
@@ -65,7 +66,7 @@ class Page:
     def latex(self) -> str:
         """A table environment each, with the rules of booktabs; the first one has the caption."""
         tables = [latex_table(table, title or self.caption) for title, table in self.tables]
-        return "% needs \\usepackage{booktabs} and \\usepackage[T1]{fontenc}\n" + "\n".join(tables)
+        return "% needs \\usepackage{booktabs, graphicx, rotating} and \\usepackage[T1]{fontenc}\n" + "\n".join(tables)
 
     def csv(self) -> str:
         """One line a record, unrounded."""
@@ -101,7 +102,7 @@ def markdown_table(header: Sequence[str], cells: Sequence[Sequence[str]], numeri
 
 
 def latex_table(table: Table, caption: str) -> str:
-    """A LaTeX table with the rules of booktabs.
+    """A LaTeX table with the rules of booktabs, no wider than the page: many columns lie sideways, and shrink to fit.
 
     Args:
         table: its texts are escaped here.
@@ -112,10 +113,12 @@ def latex_table(table: Table, caption: str) -> str:
     """
     rows = [" & ".join(map(latex_text, line)) + r" \\" for line in (table.header, *table.cells)]
     columns = "".join("r" if right else "l" for right in table.numeric)
-    lines = [r"\begin{table}", r"  \centering", rf"  \caption{{{latex_text(caption)}}}"]
+    place = "sidewaystable" if len(columns) > UPRIGHT_COLUMNS else "table"
+    lines = [rf"\begin{{{place}}}", r"  \centering", rf"  \caption{{{latex_text(caption)}}}"]
+    lines += [r"  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"]
     lines += [rf"  \begin{{tabular}}{{{columns}}}", r"    \toprule", f"    {rows[0]}", r"    \midrule"]
     lines += [f"    {row}" for row in rows[1:]]
-    return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", r"\end{table}"]) + "\n"
+    return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}}", rf"\end{{{place}}}"]) + "\n"
 
 
 def latex_text(text: str) -> str:
