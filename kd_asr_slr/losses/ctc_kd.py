@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from kd_asr_slr.losses.base import Batch
-from kd_asr_slr.losses.ctc_target import FrameDistillation
+from kd_asr_slr.losses.ctc_target import FrameDistillation, LastCall
 from kd_asr_slr.losses.kl import selected_kl
 from kd_asr_slr.losses.masking import mean_per_utterance
 from kd_asr_slr.losses.sparse_kl import selected_sparse_kl
@@ -43,6 +43,7 @@ class CTCDistillation(FrameDistillation):
         signal = given(signal, "signal")
         pairs = self._pairs(output, signal, batch, temperature)
         selected, rows, teacher_rows = pairs.beside(self._select(pairs))
+        self._last = LastCall(output, signal, valid=pairs.valid, selected=selected, shifts=pairs.shifts)
         options = rows, temperature, self.dropped
         if isinstance(pairs.scores, SparseTargets):
             divergence = selected_sparse_kl(pairs.student, pairs.scores, *options)  # [N]
@@ -55,12 +56,10 @@ class CTCDistillation(FrameDistillation):
 
         With `rate_matching: shift` also `shift`: frames by which the student is late, on average.
         """
-        signal = given(signal, "signal")
-        pairs = self._pairs(output, signal, batch)
-        total = int(pairs.valid.sum())
-        matched = int(pairs.beside(self._select(pairs))[0].sum())
-        found = {"valid_frame_ratio": matched / total if total else 0.0}
-        if pairs.shifts is not None:
-            heard = pairs.shifts[pairs.valid.any(1)].double()
+        last = self._found(output, given(signal, "signal"), batch)
+        valid, total = last["valid"], int(last["valid"].sum())
+        found = {"valid_frame_ratio": int(last["selected"].sum()) / total if total else 0.0}
+        if "shifts" in last:
+            heard = last["shifts"][valid.any(1)].double()
             found["shift"] = float(heard.mean()) if len(heard) else 0.0
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import cast
@@ -18,7 +19,7 @@ from kd_asr_slr.losses.row_sources import Interpolated
 from kd_asr_slr.losses.settings import LossSettings
 from kd_asr_slr.losses.shifts import best_shifts
 from kd_asr_slr.losses.sparse_kl import blank_and_best_label
-from kd_asr_slr.outputs import CTCOutput, SparseTargets, TeacherSignal
+from kd_asr_slr.outputs import CTCOutput, SparseTargets, TeacherSignal, given
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,24 @@ class Pairs:
         return met, (utterance, position), (utterance, position - self.shifts[utterance])
 
 
+class LastCall:
+    """What the diagnostics of a loss are made of, kept from its last call without keeping the call's output alive.
+
+    Args:
+        output: the student's output of the call.
+        signal: the teachers' signal of the call.
+        found: small tensors, by name.
+    """
+
+    def __init__(self, output: CTCOutput, signal: TeacherSignal, **found: torch.Tensor | None) -> None:
+        self._asked = weakref.ref(output), weakref.ref(signal)
+        self.found = {name: tensor for name, tensor in found.items() if tensor is not None}
+
+    def was_on(self, output: CTCOutput, signal: TeacherSignal) -> bool:
+        """Whether the call was on these two."""
+        return self._asked[0]() is output and self._asked[1]() is signal
+
+
 class FrameDistillation(Loss):
     """A soft loss that compares teacher and student position by position.
 
@@ -87,6 +106,7 @@ class FrameDistillation(Loss):
     def __init__(self, settings: LossSettings, context: LossContext) -> None:
         super().__init__(settings, context)
         self.rates = RateMatcher(settings, context)
+        self._last: LastCall | None = None
         if settings.rate_matching != "equal":  # frames that are moved in time are mixed class by class
             self.needs = self.needs | {"dense_log_probs"}
 
@@ -94,6 +114,13 @@ class FrameDistillation(Loss):
     def dropped(self) -> int | None:
         """The class that CTC-KD leaves out."""
         return self.context.blank_id if self.settings.drop_blank_class else None
+
+    def _found(self, output: CTCOutput, signal: TeacherSignal, batch: Batch) -> dict[str, torch.Tensor]:
+        """What the call on this output and signal found; where there was none, of one at temperature 1."""
+        if self._last is None or not self._last.was_on(output, signal):
+            with torch.no_grad():
+                self(output, signal, batch)
+        return given(self._last, "the last call").found
 
     def _pairs(self, output: CTCOutput, signal: TeacherSignal, batch: Batch, temperature: float = 1.0) -> Pairs:
         if self.settings.rate_matching == "tokens":

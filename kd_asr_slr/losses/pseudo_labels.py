@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from kd_asr_slr.losses.base import Batch
-from kd_asr_slr.losses.ctc_target import FrameDistillation
+from kd_asr_slr.losses.ctc_target import FrameDistillation, LastCall
 from kd_asr_slr.losses.masking import at_least_float32, mean_per_utterance
 from kd_asr_slr.outputs import CTCOutput, SparseTargets, TeacherSignal, given
 
@@ -42,18 +42,16 @@ class PseudoLabels(FrameDistillation):
         signal = given(signal, "signal")
         pairs = self._pairs(output, signal, batch)
         best, sure = self._confident(pairs.teacher, pairs.valid)
+        self._last = LastCall(output, signal, valid=pairs.valid, sure=sure)
         used, rows, teacher_rows = pairs.beside(sure)
         values = F.cross_entropy(at_least_float32(pairs.student[rows]), best[teacher_rows], reduction="none")  # [N]
         return mean_per_utterance(values, rows, used) * signal.weight.to(values.dtype)
 
     def diagnostics(self, output: CTCOutput, signal: TeacherSignal | None, batch: Batch) -> dict[str, float]:
         """`pseudo_label_ratio`: frames that are used, of all frames for which a teacher speaks."""
-        signal = given(signal, "signal")
-        pairs = self._pairs(output, signal, batch)
-        total = int(pairs.valid.sum())
-        return {
-            "pseudo_label_ratio": int(self._confident(pairs.teacher, pairs.valid)[1].sum()) / total if total else 0.0
-        }
+        last = self._found(output, given(signal, "signal"), batch)
+        total = int(last["valid"].sum())
+        return {"pseudo_label_ratio": int(last["sure"].sum()) / total if total else 0.0}
 
     @torch.no_grad()
     def _confident(

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from kd_asr_slr.blocks import log_totals
 from kd_asr_slr.losses.masking import at_least_float32
 
-BLOCK_SIZE = 2**17  # numbers of the teacher that each thread works on at a time
-BLOCK_FRAMES = 32  # at least; with fewer, more of the products would lie outside of the window
+BLOCK_SIZE = 2**18  # numbers of the teacher that each thread works on at a time
+BLOCK_FRAMES = 16  # at least; with fewer, more of the products would lie outside of the window
 LOG_ZERO = -1e4  # exp of it is 0, and 0 times it is not NaN
 SAME = 1e-5  # costs nearer than this, absolutely or relatively, are equal: the smaller shift is taken
 

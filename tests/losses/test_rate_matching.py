@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import weakref
 
 import numpy as np
 import pytest
@@ -217,3 +218,35 @@ def test_feature_losses_refuse_what_moves_frames() -> None:
         "rate_matching is 'shift'; the feature loss 'hidden' compares frames and expects equal or resample"
     ]
     assert LossSettings(match_window=-1).problems() == ["match_window is -1; expected a whole number of at least 0"]
+
+
+# --- diagnostics ---
+
+
+@pytest.mark.parametrize("way", ["equal", "shift"])
+def test_diagnostics_are_those_of_the_last_call(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is found twice, and a call on another output, or none, does not answer for this one."""
+    loss, calls = loss_of(way, match_window=3), []
+    pairs_of = loss._pairs
+    monkeypatch.setattr(loss, "_pairs", lambda *given: calls.append(given) or pairs_of(*given))
+    teacher = draw(0, 1, 12, 6).log_softmax(-1)
+    signal = TeacherSignal(teacher, torch.tensor([12]), "v", 0.04, torch.ones(1))
+    outputs = [CTCOutput(logits=teacher.roll(late, 1), logit_lengths=torch.tensor([12])) for late in (2, 1)]
+    found = []
+    for output in outputs:
+        loss(output, signal, {"labels": torch.tensor([[1]])}, 2.0)
+        found.append(loss.diagnostics(output, signal, {"labels": torch.tensor([[1]])}))
+    assert len(calls) == 2
+    assert [one.get("shift") for one in found] == ([2.0, 1.0] if way == "shift" else [None, None])
+    assert loss.diagnostics(outputs[0], signal, {"labels": torch.tensor([[1]])}) == found[0]
+    assert len(calls) == 3
+
+
+def test_the_last_call_does_not_keep_the_output_alive() -> None:
+    loss, teacher = loss_of("equal"), draw(0, 1, 5, 6).log_softmax(-1)
+    signal = TeacherSignal(teacher, torch.tensor([5]), "v", 0.04, torch.ones(1))
+    output = CTCOutput(logits=draw(1, 1, 5, 6).requires_grad_(), logit_lengths=torch.tensor([5]))
+    logits = weakref.ref(output.logits)
+    loss(output, signal, {"labels": torch.tensor([[1]])})
+    del output
+    assert logits() is None
