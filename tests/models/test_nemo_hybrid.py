@@ -354,6 +354,18 @@ def test_generation_stops_at_the_number_of_frames_by_default(model: NemoHybridFo
         endless.decoder.head.bias[2] = -1e4
     assert endless.generate(torch.randn(1, 6400)).shape == (1, 1 + 10)
     assert endless.generate(torch.randn(1, 64000)).shape == (1, 64)  # as many positions as the decoder has
+    assert endless.generate(torch.randn(1, 64000), max_length=6).shape == (1, 6)  # transformers' own name of a limit
+    with pytest.raises(UserError, match="max_length is 65; expected a number from 2 to 64"):
+        endless.generate(torch.randn(1, 64000), max_length=65)
+
+
+def test_a_batch_too_short_for_a_frame_has_none_and_does_not_fail(model: NemoHybridForASR) -> None:
+    inputs = {"input_values": torch.randn(2, 40), "attention_mask": torch.ones(2, 40, dtype=torch.long)}
+    with torch.no_grad():
+        output = model(**inputs, labels=torch.tensor([[3], [4]]))
+    assert output.logit_lengths.tolist() == [0, 0] and output.decoder_logits.isfinite().all()
+    assert output.logits.argmax(-1).eq(0).all()  # nothing but blanks
+    assert model.generate(**inputs).shape[0] == 2
 
 
 def test_buffers_left_out_of_ddp_exist_and_are_constant(model: NemoHybridForASR) -> None:

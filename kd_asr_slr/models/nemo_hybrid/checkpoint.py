@@ -176,7 +176,10 @@ def _read_members(path: Path) -> dict[str, bytes]:
         with tarfile.open(path, "r:*") as archive:
             return {name: _read_member(archive, name, path) for name in (CONFIG_MEMBER, WEIGHTS_MEMBER)}
     except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError) as error:
-        raise _refuse(path, f"cannot be read as a tar ({error})") from error
+        reason = (
+            str(error).splitlines()[0].rstrip(":") if str(error) else type(error).__name__
+        )  # one line a compression
+        raise _refuse(path, f"cannot be read as a tar ({reason})") from error
 
 
 def _read_member(archive: tarfile.TarFile, name: str, path: Path) -> bytes:

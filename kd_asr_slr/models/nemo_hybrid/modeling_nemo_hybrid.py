@@ -129,7 +129,8 @@ class NemoHybridForASR(PreTrainedModel):
             for hook in hooks:
                 hook.remove()
         # The Fourier transform has a frame more than NeMo counts; after subsampling it may be one of padding only.
-        longest = int(self.output_lengths(torch.tensor(input_values.shape[1])))
+        # A batch too short for any frame keeps that one: the decoder needs something to (not) attend to.
+        longest = max(1, int(self.output_lengths(torch.tensor(input_values.shape[1]))))
         frames = frames.transpose(1, 2)[:, :longest]  # [B, D, T+1] -> [B, T, D]
         return frames, lengths, tuple(layer[:, :longest] for layer in layers) if keep_layers else None
 
@@ -247,11 +248,16 @@ class NemoHybridForASR(PreTrainedModel):
         room = self.config.max_target_positions - 1
         if max_new_tokens is not None and not 1 <= max_new_tokens <= room:
             raise UserError(f"max_new_tokens is {max_new_tokens}", expected=f"a number from 1 to {room}")
+        limit: dict[str, Any] = {"max_new_tokens": max_new_tokens or max(1, min(frames.shape[1], room))}
+        if max_new_tokens is None and options.get("max_length") is not None:  # transformers' other way to say it
+            if not 2 <= options["max_length"] <= room + 1:
+                raise UserError(f"max_length is {options['max_length']}", expected=f"a number from 2 to {room + 1}")
+            limit = {}
         return self.decoder.generate(  # type: ignore[misc]  # transformers' protocol wants more than it uses
             encoder_outputs=BaseModelOutput(last_hidden_state=frames),
             attention_mask=_mask_of(lengths, frames),
-            max_new_tokens=max_new_tokens or max(1, min(frames.shape[1], room)),
             num_beams=num_beams,
+            **limit,
             **options,
         )
 

@@ -30,7 +30,7 @@ def blank_padding(logits: torch.Tensor, lengths: torch.Tensor, blank: int) -> to
 
     transformers' pipeline takes the argmax of every frame of a padded batch; it knows no lengths.
     """
-    silent = torch.zeros_like(logits[0, 0])
+    silent = logits.new_zeros(logits.shape[-1])
     silent[blank] = 1.0
     return torch.where(valid_frames(lengths, logits.shape[1])[..., None], logits, silent)
 
