@@ -88,11 +88,10 @@ def selected_kl(
     if shapes[0][::2] != shapes[1][::2]:
         raise ValueError(f"student logits are {shapes[0]}, teacher's {shapes[1]}; B and V must agree")
     student = RowSource.of(student_logits, rows)
-    rows = teacher_rows or rows
     if isinstance(teacher_log_probs, Interpolated):
-        teacher: RowSource = teacher_log_probs.rows(rows)
+        teacher: RowSource = teacher_log_probs.rows(teacher_rows or rows)
     else:
-        teacher = RowSource.of(teacher_log_probs.detach(), rows)
+        teacher = RowSource.of(teacher_log_probs.detach(), teacher_rows or rows)
     return _RowKL.apply(student.scores, student.places, teacher, _checked(temperature), drop_class)
 
 

@@ -49,6 +49,8 @@ def mean_per_utterance(values: torch.Tensor, rows: Rows, mask: torch.Tensor) -> 
     Returns:
         [B].
     """
+    if len(values) == mask.numel() > 0:
+        return values.view(mask.shape).mean(1)
     # A grid of distinct positions and not index_add, whose order of summation varies on a GPU.
     grid = values.new_zeros(mask.shape).index_put(rows, values)  # [B, T]
     return grid.sum(1) / mask.sum(1).clamp(min=1)
