@@ -57,7 +57,7 @@ class UASpeechOptions:
     processing: str | None = None
     word_list: str | None = None
     microphones: Sequence[str] | str = field(default_factory=tuple)
-    speakers: Sequence[str] = field(default_factory=tuple)
+    speakers: Sequence[str] | str = field(default_factory=tuple)
     controls: bool = False
     dev_share: float = 0.1
 
@@ -105,11 +105,12 @@ def survey(*, name: str | None, root: str | Path | None, options: dict[str, Any]
     """
     chosen = parse_options(UASpeechOptions, options, CORPUS)
     folder = _existing(root)
+    speakers = _speaker_folders(folder, chosen)
     words, source = find_words(folder, chosen.word_list)
     found = Found()
     matches = [
         (path, match)
-        for speaker in _speaker_folders(folder, chosen)
+        for speaker in speakers
         for path in audio_files(speaker)
         if (match := FILE_NAME.fullmatch(path.stem.upper()))
         and (not chosen.wanted or match["microphone"] in chosen.wanted)
@@ -158,15 +159,16 @@ def _speaker_folders(root: Path, chosen: UASpeechOptions) -> list[Path]:
     base = audio / (chosen.processing or copies[0]) if copies else audio
     folders = [path for path in (*base.iterdir(), *_inside(base / "control")) if path.is_dir()]
     speakers = {path: path.name.upper() for path in sorted(folders) if SPEAKER.fullmatch(path.name.upper())}
-    absent = sorted(set(chosen.speakers) - {*speakers.values()})
+    wanted = {chosen.speakers} if isinstance(chosen.speakers, str) else {*chosen.speakers}
+    absent = sorted(wanted - {*speakers.values()})
     if absent:
         raise UserError(
             f"{base} has no speaker {', '.join(absent)}",
             expected=f"some of {', '.join(speakers.values())}",
             fix="correct speakers in corpus_options",
         )
-    if chosen.speakers:
-        return [path for path, name in speakers.items() if name in chosen.speakers]
+    if wanted:
+        return [path for path, name in speakers.items() if name in wanted]
     return [path for path, name in speakers.items() if chosen.controls or not name.startswith("C")]
 
 
