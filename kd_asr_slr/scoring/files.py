@@ -106,6 +106,11 @@ def describe_score(score: Mapping[str, Any]) -> str:
         f"WRA {100 * score['wra']:.2f} % (first word {100 * score['wra_first_word']:.2f} %, mean of the speakers "
         f"{100 * score['macro']['wra']:.2f} %), CER {100 * score['cer']:.2f} %"
     )
+    commonest = score["commonest_prediction"]
+    lines.append(
+        f"{score['distinct_predictions']} different outputs, the commonest '{commonest['text']}' in "
+        f"{100 * commonest['share']:.2f} % of the utterances, {score['empty_predictions']} empty"
+    )
     low, high = score["wer_ci95"]
     lines.append(f"95 % interval {100 * low:.2f} to {100 * high:.2f} % (utterances drawn anew)")
     missing = f", {score['missing']} of them missing in the hypotheses" if score.get("missing") else ""

@@ -140,6 +140,7 @@ def test_the_command_on_json_lines(repository, monkeypatch, capsys, tmp_path):
     assert score["wer"] == pytest.approx(jiwer.wer(references, hypotheses))
     assert score["cer"] == pytest.approx(jiwer.cer(references, hypotheses))
     assert "WRA 25.00 % (first word 25.00 %, mean of the speakers 25.00 %)" in printed
+    assert "4 different outputs, the commonest '' in 25.00 % of the utterances, 1 empty" in printed
     assert "protocol words|" in printed and problems_of_score(score) == []
 
 
