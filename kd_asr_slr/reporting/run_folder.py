@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -12,6 +11,7 @@ from typing import Any, Literal
 from kd_asr_slr.errors import UserError, raise_all
 from kd_asr_slr.files import plain, read_json, write_json, write_text
 from kd_asr_slr.reporting import ownership
+from kd_asr_slr.reporting.checkpoints import last_checkpoint
 from kd_asr_slr.reporting.ownership import ANOTHER_FOLDER
 from kd_asr_slr.reporting.results_schema import SCHEMA, problems_of_results, problems_of_score, score_key
 from kd_asr_slr.scoring.predictions import Prediction, read_predictions, write_predictions
@@ -165,17 +165,8 @@ class RunFolder:
         return config
 
     def last_checkpoint(self) -> Path | None:
-        """The `checkpoint-N` with the highest N that was written to its end, or None.
-
-        `transformers.Trainer` writes `trainer_state.json` last, so a checkpoint without it (or with a part of it)
-        was cut off by a kill. One whose weights cannot be read is passed over too.
-        """
-        numbered = []
-        for folder in self.path.glob("checkpoint-*"):
-            match = re.fullmatch(r"checkpoint-(\d+)", folder.name)
-            if match and _is_json(folder / "trainer_state.json") and _has_whole_weights(folder):
-                numbered.append((int(match.group(1)), folder))
-        return max(numbered)[1] if numbered else None
+        """The `checkpoint-N` with the highest N that was written to its end, or None; see `checkpoints`."""
+        return last_checkpoint(self.path)
 
     # -- results -----------------------------------------------------------------------------------------------
 
@@ -366,25 +357,3 @@ class RunFolder:
         self._create()
         write_json(self.path / "results.json", results)
         return results
-
-
-def _has_whole_weights(folder: Path) -> bool:
-    """Whether every safetensors file of a checkpoint has a header that fits its length."""
-    from safetensors import SafetensorError, safe_open
-
-    for file in folder.glob("*.safetensors"):
-        try:
-            with safe_open(file, framework="numpy"):
-                pass
-        except (SafetensorError, OSError):
-            logger.warning("%s is damaged; the checkpoint is passed over", file)
-            return False
-    return True
-
-
-def _is_json(path: Path) -> bool:
-    try:
-        json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return True
