@@ -94,8 +94,10 @@ def main() -> int:
         }
         suite.agree_exactly("shifts", searches["search"]().tolist(), searches["every shift"]().tolist())
         suite.agree_exactly("the delay", searches["search"]().tolist(), [DELAY] * UTTERANCES)
-        timing = suite.time(searches, best_of=3)
+        timing = suite.time(searches | {"equal": sides["equal"]}, best_of=3)
         suite.show(f"V {vocabulary}: every shift over the search", timing.ratio("every shift", "search"), timing)
+        note = "reads both sides and takes their exponentials, as the loss after it does again"
+        suite.show(f"V {vocabulary}: the search over the aligned loss", timing.ratio("search", "equal"), note=note)
     return suite.finish()
 
 
