@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shutil
@@ -183,9 +184,13 @@ def test_cache_distil_score_compare(
 
     table = done(run("compare", teacher, student, output=base / "tables" / "runs.csv"))
     assert all(f"{100 * results_of(folder)['scores'][1]['wer']:.2f}" in table.out for folder in (teacher, student))
-    lines = (base / "tables/runs.csv").read_text(encoding="utf-8").splitlines()
-    assert len(lines) == 4 and lines[0].startswith("run,") and lines[2].startswith("student,distill,")
-    assert [line.split(",")[10] for line in lines[1:]] == ["greedy", "greedy", "beam"]
+    with (base / "tables/runs.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["run"], row["recipe"]) for row in rows] == [("generalist", "train"), ("student", "distill")]
+    for row, folder in zip(rows, (teacher, student), strict=True):
+        stored = {entry["decoder"]: entry["wer"] for entry in results_of(folder)["scores"] if entry["split"] == "test"}
+        shown = {name: row[f"{name}/wer"] for name in ("greedy", "beam")}
+        assert {name: float(value) for name, value in shown.items() if value} == stored
     tested = done(run("compare", teacher, student, "--baseline", teacher, output=base / "tables" / "runs.tex")).out
     assert "p (matched pairs)" in tested and r"\toprule" in (base / "tables/runs.tex").read_text()
     overview = done(run("compare", "--overview", student, output=base / "tables" / "all.md"))
