@@ -6,7 +6,7 @@ import torch
 
 # Numbers that are worked on at a time, all buffers together: for each thread of a processor what fits into its cache;
 # more on a GPU.
-BLOCK_SIZE = {"cpu": 2**18, "cuda": 2**25}
+BLOCK_SIZE = {"cpu": 3 * 2**17, "cuda": 2**25}
 SAFE_TOTALS = 1e-20, 1e30  # sums of exponentials in which nothing that counts was lost
 
 
