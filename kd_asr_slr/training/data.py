@@ -16,6 +16,7 @@ from kd_asr_slr.command_line import as_dict
 from kd_asr_slr.corpora.build import load_corpus
 from kd_asr_slr.corpora.media import content_fingerprint, read_audio, read_features
 from kd_asr_slr.corpora.media_check import check_media
+from kd_asr_slr.corpora.row_files import values_of
 from kd_asr_slr.corpora.schema import UNTRANSCRIBED
 from kd_asr_slr.corpora.split_policies import filter_microphones
 from kd_asr_slr.corpora.splits import apply_split, filter_speakers
@@ -119,7 +120,9 @@ def _refuse_emptied(written: DatasetDict, cleaned: DatasetDict, normaliser: str)
         (split, name, text)
         for split, part in written.items()
         if split != UNTRANSCRIBED
-        for name, text, clean in zip(part["id"][:], part["text"][:], cleaned[split]["text"][:], strict=True)
+        for name, text, clean in zip(
+            values_of(part, "id"), values_of(part, "text"), values_of(cleaned[split], "text"), strict=True
+        )
         if not clean.strip()
     ]
     if emptied:
