@@ -9,7 +9,7 @@ import torch
 from kd_asr_slr.blocks import rows_at_once
 from kd_asr_slr.losses.masking import Rows, at_least_float32
 
-LOG_ZERO = -1e4  # exp of it is 0 in every float type, and unlike -inf it can be interpolated
+LOG_ZERO = -1e4  # exp of it is 0 in every float type; unlike -inf it can be interpolated, and 0 times it is not NaN
 
 
 def flat_rows(batch: torch.Tensor, rows: Rows) -> tuple[torch.Tensor, torch.Tensor]:

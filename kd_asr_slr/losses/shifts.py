@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from kd_asr_slr.blocks import log_totals
+from kd_asr_slr.blocks import log_totals, rows_at_once
 from kd_asr_slr.losses.masking import at_least_float32
+from kd_asr_slr.losses.row_sources import LOG_ZERO
 
-BLOCK_SIZE = 2**18  # numbers of the teacher that each thread works on at a time
 BLOCK_FRAMES = 16  # at least; with fewer, more of the products would lie outside of the window
-LOG_ZERO = -1e4  # exp of it is 0, and 0 times it is not NaN
 SAME = 1e-5  # costs nearer than this, absolutely or relatively, are equal: the smaller shift is taken
 
 
@@ -76,7 +75,7 @@ def _banded_kl(
     """
     count, frames, width = teacher.shape
     size = max(2 * window + 1, BLOCK_FRAMES)
-    group = max(1, BLOCK_SIZE * torch.get_num_threads() // max(size * width, 1))
+    group = rows_at_once(teacher, buffers=size)  # utterances, of each so many frames
     dtype = torch.promote_types(at_least_float32(student[:0]).dtype, at_least_float32(teacher[:0]).dtype)
     search = _Search(window, temperature, drop_class, teacher.new_empty(2, min(group, count), size, width, dtype=dtype))
     found = []
