@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kd_asr_slr.arguments import at_least, one_of, option
 
 BEAM_ENGINES = ("pyctcdecode", "nemo")
 DECODERS = ("ctc", "greedy", "beam", "attention", "closed", "joint")
+# Of `ScoreArguments`, those that say how one utterance is decoded, and their types.
+DECODING: dict[str, Callable[[str], Any]] = {
+    "decoder": str, "lm": str, "lm_weight": float, "word_score": float, "beam_width": int,
+    "word_list": str, "closed_by": str, "ctc_weight": float, "max_length": int,
+}  # fmt: skip
 
 
 @dataclass

@@ -11,16 +11,11 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from kd_asr_slr.errors import run_recipe
-
-SETTINGS: dict[str, Callable[[str], Any]] = {
-    "lm": str, "lm_weight": float, "word_score": float, "beam_width": int,
-    "word_list": str, "closed_by": str, "ctc_weight": float, "max_length": int,
-}  # fmt: skip
+from kd_asr_slr.tool_arguments import DECODING
 
 
 def main() -> None:
@@ -31,12 +26,11 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="run folder, saved model, or name on the hub (NAME@REVISION)")
     parser.add_argument("--frame_rate", type=float, metavar="FPS", help="sign: frames a second, where unknown")
     parser.add_argument("--json", action="store_true", help="one JSON object a file and line")
-    decoding = parser.add_argument_group("decoding", "as in recipes/score.py, which explains them")
-    decoding.add_argument("--decoder", help="greedy (default), beam, attention, closed or joint")
-    for name, kind in SETTINGS.items():
+    decoding = parser.add_argument_group("decoding", "as in recipes/score.py, which explains them; greedy by default")
+    for name, kind in DECODING.items():
         decoding.add_argument(f"--{name}", type=kind)
     arguments = parser.parse_args()
-    chosen = {name: getattr(arguments, name) for name in ("decoder", *SETTINGS)}
+    chosen = {name: getattr(arguments, name) for name in DECODING}
 
     from kd_asr_slr.recognition import Recogniser
     from kd_asr_slr.training.terminal import quiet_libraries

@@ -10,24 +10,12 @@ from transformers import PreTrainedModel
 from kd_asr_slr.arguments import DataArguments
 from kd_asr_slr.errors import UserError, raise_all
 from kd_asr_slr.reporting.run_folder import RunFolder
-from kd_asr_slr.tool_arguments import ScoreArguments
+from kd_asr_slr.tool_arguments import DECODING, ScoreArguments
 from kd_asr_slr.training.data import data_of
 from kd_asr_slr.training.evaluation import Decode, build_decoding
 from kd_asr_slr.training.hybrid_decoding import words_of
 from kd_asr_slr.training.tuning import settled_search
 
-# Of `ScoreArguments`, those that say how one utterance is decoded.
-SETTINGS = (
-    "decoder",
-    "lm",
-    "lm_weight",
-    "word_score",
-    "beam_width",
-    "word_list",
-    "closed_by",
-    "ctc_weight",
-    "max_length",
-)
 BEST_PATH = ("greedy", "ctc")
 
 
@@ -40,7 +28,7 @@ def decoder_of(
         run: the run folder; where it is none, nothing is known of it.
         model: the recogniser.
         processor: its processor.
-        options: some of `SETTINGS`; those that are None are left open.
+        options: some of `tool_arguments.DECODING`; those that are None are left open.
 
     Returns:
         The decoder, None for the best path of all labels; and for a beam search the sentence on its settings.
@@ -49,8 +37,8 @@ def decoder_of(
         UserError: for an unknown option, a value that cannot be used, or a decoder that does not fit to the model.
     """
     given = {name: value for name, value in options.items() if value is not None}
-    if unknown := sorted(set(given) - set(SETTINGS)):
-        raise UserError(f"a decoder has no setting {', '.join(unknown)}", expected=f"some of {', '.join(SETTINGS)}")
+    if unknown := sorted(set(given) - set(DECODING)):
+        raise UserError(f"a decoder has no setting {', '.join(unknown)}", expected=f"some of {', '.join(DECODING)}")
     score = ScoreArguments(run=str(run.path), decode_processes=1, **given)
     raise_all(score.problems(), "the decoder")
     if score.decoder in BEST_PATH and score.max_length is None:
