@@ -6,7 +6,6 @@ was pushed, is ever deleted.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -97,5 +96,7 @@ def _record_of(api: HfApi, name: str) -> dict[str, Any]:
 
 def _sums(file: PublishedFile) -> tuple[str, str]:
     """sha256 of a file's content, and git's sum of it."""
+    from huggingface_hub.utils.sha import git_hash
+
     content = file.content if isinstance(file.content, bytes) else file.content.read_bytes()
-    return sha256_of(content), hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+    return sha256_of(content), git_hash(content)
