@@ -176,10 +176,8 @@ def _read_members(path: Path) -> dict[str, bytes]:
         with tarfile.open(path, "r:*") as archive:
             return {name: _read_member(archive, name, path) for name in (CONFIG_MEMBER, WEIGHTS_MEMBER)}
     except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError) as error:
-        reason = (
-            str(error).splitlines()[0].rstrip(":") if str(error) else type(error).__name__
-        )  # one line a compression
-        raise _refuse(path, f"cannot be read as a tar ({reason})") from error
+        first, *_ = str(error).splitlines() or [type(error).__name__]  # tarfile says a line for each compression
+        raise _refuse(path, f"cannot be read as a tar ({first.rstrip(':')})") from error
 
 
 def _read_member(archive: tarfile.TarFile, name: str, path: Path) -> bytes:
