@@ -83,16 +83,15 @@ def _forward(emissions: torch.Tensor, skips: torch.Tensor) -> tuple[torch.Tensor
         skips: [B, S], whether a label may follow the one before without a blank.
     """
     count, frames, states = emissions.shape
-    # From the last state to the first: a window of three is a state, the one before it, and the one before that.
-    steps_cost = emissions.new_zeros(count, states, 3)
-    steps_cost[..., 2].masked_fill_(~skips, -torch.inf)
-    costs = emissions.transpose(0, 1).unsqueeze(3) + steps_cost  # [T, B, S, 3]
-    costs = costs.flip(2)
-    # Behind the first state, two columns of -inf.
-    scores = emissions.new_full((frames + 1, count, states + 2), -torch.inf)
-    scores[0, :, states - 1] = 0.0  # before the first frame; from there it goes to the first blank or the first label
-    steps = torch.zeros(frames, count, states, dtype=torch.long, device=emissions.device)
-    windows, after = scores.unfold(2, 3, 1), scores[1:, :, :states]
-    for before, cost, *out in zip(windows, costs, after, steps, strict=False):
-        torch.max(before + cost, 2, out=out)
-    return scores[..., :states].flip(2), steps.flip(2)
+    scores = emissions.new_full((frames + 1, count, states + 2), -torch.inf)  # in front of the first state two of -inf
+    scores[0, :, 2] = 0.0  # before the first frame; from there it goes to the first blank or the first label
+    stay, step, skip = scores[..., 2:], scores[..., 1:-1], scores[..., :-2]  # of every state, where it comes from
+    barred = torch.where(skips, 0.0, -torch.inf).to(scores.dtype)
+    befores = (side[:-1].unbind(0) for side in (stay, step, skip))
+    for stays, steps, skipped, emission, after in zip(*befores, emissions.unbind(1), stay[1:].unbind(0), strict=True):
+        torch.maximum(stays, steps, out=after)
+        torch.maximum(after, skipped + barred, out=after)
+        after.add_(emission)
+    stay, step, skip = stay[:-1], step[:-1], skip[:-1] + barred
+    back = torch.where((stay >= step) & (stay >= skip), 0, torch.where(step >= skip, 1, 2))
+    return scores[..., 2:], back

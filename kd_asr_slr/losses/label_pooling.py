@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+from torch.autograd.function import once_differentiable
 
 from kd_asr_slr.losses.masking import at_least_float32
 
@@ -30,13 +33,40 @@ def pool_labels(logits: torch.Tensor, positions: torch.Tensor, counts: torch.Ten
     batch, frames, width = logits.shape
     used = (positions >= 0) & (counts > 0).unsqueeze(1)
     utterance, frame = used.nonzero(as_tuple=True)  # [N] each, in order of time
-    rows = at_least_float32(logits.flatten(0, 1).index_select(0, utterance * frames + frame))  # [N, V]
     places = utterance * size + positions[utterance, frame]  # [N], rising: frames of a label lie side by side
     labels, lengths = torch.unique_consecutive(places, return_counts=True)
-    pooled = rows.new_zeros(batch * size, width)
+    pooled = logits.new_zeros(batch * size, width, dtype=torch.promote_types(logits.dtype, torch.float32))
     if len(labels):
-        means = torch.segment_reduce(rows, "mean", lengths=lengths, axis=0)  # not index_add: its order varies on a GPU
+        means = _MeansOfRuns.apply(logits.flatten(0, 1), utterance * frames + frame, lengths)
         pooled = pooled.index_copy(0, labels, means)
     else:
         pooled = pooled + logits.flatten(0, 1)[:0].sum()  # nothing, but on the graph
     return pooled.view(batch, size, width)
+
+
+class _MeansOfRuns(torch.autograd.Function):
+    """The means of runs of rows: rows [M, V]; places [N] of the first run's rows, of the second's, ...; lengths [L].
+
+    First rows are added up, then second ones where there are, and so on: a label has few frames, and no sum gets two at
+    a time, so that the order is the same on every device.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: torch.Tensor, places: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        starts = lengths.cumsum(0) - lengths  # [L]
+        total = at_least_float32(rows.index_select(0, places[starts]))
+        for later in range(1, int(lengths.max())):
+            longer = (lengths > later).nonzero().squeeze(1)
+            total.index_add_(0, longer, rows.index_select(0, places[starts[longer] + later]).to(total.dtype))
+        ctx.save_for_backward(places, lengths)
+        ctx.like = rows.shape, rows.dtype
+        return total.div_(lengths.unsqueeze(1))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, weights: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        places, lengths = ctx.saved_tensors
+        shape, dtype = ctx.like
+        shares = (weights / lengths.unsqueeze(1)).to(dtype)  # [L, V]
+        gradient = weights.new_zeros(shape, dtype=dtype)
+        return gradient.index_copy_(0, places, shares.repeat_interleave(lengths, 0)), None, None
