@@ -209,6 +209,26 @@ def test_pooling_by_hand() -> None:
     assert pool_labels(logits, torch.tensor([[-1, 0, 0, 1, -1, 2]]), torch.tensor([0]), size=4).abs().sum() == 0
 
 
+@pytest.mark.parametrize("longest", [1, 2, 9])
+def test_frames_of_a_label_are_averaged_however_many_there_are(longest: int) -> None:
+    generator = torch.Generator().manual_seed(longest)
+    logits = draw(0, 3, 24, 5).requires_grad_()
+    positions = torch.full((3, 24), -1)
+    for row in range(3):
+        frame = row
+        for label in range(4 - row):
+            run = int(torch.randint(1, longest + 1, (), generator=generator)) if 24 - frame > longest + 8 else 1
+            positions[row, frame : frame + run] = label
+            frame += run + int(torch.randint(0, 2, (), generator=generator))
+    counts = torch.tensor([4, 0, 2])
+    pooled = pool_labels(logits, positions, counts, size=4)
+    for row, label in itertools.product(range(3), range(4)):
+        of_label = logits[row][(positions[row] == label) & (counts[row] > 0)]
+        expected = of_label.mean(0) if len(of_label) else torch.zeros(5)
+        torch.testing.assert_close(pooled[row, label], expected.double())
+    assert torch.autograd.gradcheck(lambda x: pool_labels(x, positions, counts, size=4), logits)
+
+
 # --- settings ---
 
 
