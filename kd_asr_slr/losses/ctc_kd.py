@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 
 from kd_asr_slr.losses.base import Batch
-from kd_asr_slr.losses.ctc_target import FrameDistillation, LastCall
+from kd_asr_slr.losses.ctc_target import FrameDistillation, LastCall, Pairs
 from kd_asr_slr.losses.kl import selected_kl
 from kd_asr_slr.losses.masking import mean_per_utterance
+from kd_asr_slr.losses.shifted_kl import shifted_kl
 from kd_asr_slr.losses.sparse_kl import selected_sparse_kl
 from kd_asr_slr.outputs import CTCOutput, SparseTargets, TeacherSignal, given
 
@@ -41,15 +42,22 @@ class CTCDistillation(FrameDistillation):
         self, output: CTCOutput, signal: TeacherSignal | None, batch: Batch, temperature: float = 1.0
     ) -> torch.Tensor:
         signal = given(signal, "signal")
-        pairs = self._pairs(output, signal, batch, temperature)
-        selected, rows, teacher_rows = pairs.beside(self._select(pairs))
-        self._last = LastCall(output, signal, valid=pairs.valid, selected=selected, shifts=pairs.shifts)
-        options = rows, temperature, self.dropped
-        if isinstance(pairs.scores, SparseTargets):
-            divergence = selected_sparse_kl(pairs.student, pairs.scores, *options)  # [N]
-        else:
-            divergence = selected_kl(pairs.student, pairs.scores, *options, teacher_rows)
+        pairs = self._pairs(output, signal, batch, temperature, search=False)
+        divergence, selected, shifts = self._divergence(pairs, temperature)
+        self._last = LastCall(output, signal, valid=pairs.valid, selected=selected, shifts=shifts)
+        rows = selected.nonzero(as_tuple=True)
         return mean_per_utterance(divergence, rows, selected) * signal.weight.to(divergence.dtype)
+
+    def _divergence(self, pairs: Pairs, temperature: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Of the student's selected positions, [N]; these, [B, P], boolean; the shifts, [B], where they are sought."""
+        if self.rates.shift:
+            sought = self._sought(pairs)
+            return shifted_kl(pairs.student, *sought, self.settings.match_window, temperature, self.dropped)
+        selected = self._select(pairs)
+        options = selected.nonzero(as_tuple=True), temperature, self.dropped
+        if isinstance(pairs.scores, SparseTargets):
+            return selected_sparse_kl(pairs.student, pairs.scores, *options), selected, None
+        return selected_kl(pairs.student, pairs.scores, *options), selected, None
 
     def diagnostics(self, output: CTCOutput, signal: TeacherSignal | None, batch: Batch) -> dict[str, float]:
         """`valid_frame_ratio`: frames (or labels) that are matched, of all for which a teacher speaks.

@@ -17,7 +17,7 @@ from kd_asr_slr.losses.masking import Rows, length_mask, speaking_mask
 from kd_asr_slr.losses.rates import RateMatcher
 from kd_asr_slr.losses.row_sources import Interpolated
 from kd_asr_slr.losses.settings import LossSettings
-from kd_asr_slr.losses.shifts import best_shifts
+from kd_asr_slr.losses.shifts import best_shifts, met_frames
 from kd_asr_slr.losses.sparse_kl import blank_and_best_label
 from kd_asr_slr.outputs import CTCOutput, SparseTargets, TeacherSignal, given
 
@@ -58,12 +58,7 @@ class Pairs:
         if self.shifts is None:
             rows = mask.nonzero(as_tuple=True)
             return mask, rows, rows
-        positions = torch.arange(self.student.shape[1], device=mask.device)
-        sources = positions - self.shifts.unsqueeze(1)  # [B, P]
-        inside = (sources >= 0) & (sources < mask.shape[1]) & (positions < self.lengths.unsqueeze(1))
-        met = inside & mask.gather(1, sources.clamp(0, mask.shape[1] - 1))
-        utterance, position = met.nonzero(as_tuple=True)
-        return met, (utterance, position), (utterance, position - self.shifts[utterance])
+        return met_frames(self.shifts, mask, self.lengths, self.student.shape[1])
 
 
 class LastCall:
@@ -122,7 +117,10 @@ class FrameDistillation(Loss):
                 self(output, signal, batch)
         return given(self._last, "the last call").found
 
-    def _pairs(self, output: CTCOutput, signal: TeacherSignal, batch: Batch, temperature: float = 1.0) -> Pairs:
+    def _pairs(
+        self, output: CTCOutput, signal: TeacherSignal, batch: Batch, temperature: float = 1.0, search: bool = True
+    ) -> Pairs:
+        """Both sides; without `search` whoever calls looks for the shifts."""
         if self.settings.rate_matching == "tokens":
             return self._label_pairs(output, signal, batch)
         with torch.no_grad():
@@ -134,13 +132,15 @@ class FrameDistillation(Loss):
             pairs = Pairs(
                 output.logits, scores, speaking_mask(lengths, signal.weight, scores.shape[1]), output.logit_lengths
             )
-            return self._shifted(pairs, temperature) if self.rates.shift else pairs
+            if not (self.rates.shift and search):
+                return pairs
+            sought = self._sought(pairs)
+            shifts = best_shifts(pairs.student, *sought, self.settings.match_window, temperature, self.dropped)
+            return replace(pairs, scores=sought[0], shifts=shifts)
 
-    def _shifted(self, pairs: Pairs, temperature: float) -> Pairs:
-        """With the shifts that make CTC-KD least, on the frames that it selects."""
-        teacher, window = cast(torch.Tensor, pairs.teacher), self.settings.match_window
-        sides = pairs.student, teacher, self._select(pairs), pairs.lengths
-        return replace(pairs, scores=teacher, shifts=best_shifts(*sides, window, temperature, self.dropped))
+    def _sought(self, pairs: Pairs) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Teacher, frames that count and student's lengths, for shifts that make CTC-KD least on what it selects."""
+        return cast(torch.Tensor, pairs.teacher), self._select(pairs), pairs.lengths
 
     def _label_pairs(self, output: CTCOutput, signal: TeacherSignal, batch: Batch) -> Pairs:
         """One pair a label."""

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from kd_asr_slr.blocks import log_totals, rows_at_once
-from kd_asr_slr.losses.masking import at_least_float32
+from kd_asr_slr.losses.masking import Rows, at_least_float32
 from kd_asr_slr.losses.row_sources import LOG_ZERO
 
 BLOCK_FRAMES = 16  # at least; with fewer, more of the products would lie outside of the window
@@ -53,9 +53,22 @@ def best_shifts(
         >>> best_shifts(student, teacher, torch.tensor([[True, True, False]]), torch.tensor([3]), window=2)
         tensor([1])
     """
-    order = torch.tensor(sorted(range(-window, window + 1), key=abs), device=counted.device)  # [2 n + 1]
     with torch.autocast(student_logits.device.type, enabled=False):  # the products in float32
         divergence = _banded_kl(student_logits, teacher_log_probs, window, temperature, drop_class)  # [B, T', 2 n + 1]
+    return least_shifts(divergence, counted, lengths, window)
+
+
+def least_shifts(divergence: torch.Tensor, counted: torch.Tensor, lengths: torch.Tensor, window: int) -> torch.Tensor:
+    """The shift of each utterance, [B], with the least mean of the divergences that it pairs.
+
+    Args:
+        divergence: [B, T', 2 n + 1], of the teacher's frame t and the student's t + s at [b, t, s + n]; any number
+            where there is no such frame.
+        counted: [B, T'], boolean, the teacher's frames that count.
+        lengths: [B], valid frames of the student.
+        window: n.
+    """
+    order = torch.tensor(sorted(range(-window, window + 1), key=abs), device=counted.device)  # [2 n + 1]
     partners = torch.arange(divergence.shape[1], device=counted.device).unsqueeze(1) + order  # [T', 2 n + 1]
     paired = counted.unsqueeze(2) & (partners >= 0) & (partners < lengths[:, None, None])  # [B, T', 2 n + 1]
     total = torch.where(paired, divergence[..., order + window], 0.0).sum(1)
@@ -63,6 +76,28 @@ def best_shifts(
     least = costs.amin(1, keepdim=True)
     near = costs <= least + SAME * (1 + least.abs())
     return order[near.long().argmax(1)]
+
+
+def met_frames(
+    shifts: torch.Tensor, mask: torch.Tensor, lengths: torch.Tensor, size: int
+) -> tuple[torch.Tensor, Rows, Rows]:
+    """Where student frames meet the teacher's frames of a mask.
+
+    Args:
+        shifts: [B], frames by which the student is late.
+        mask: [B, T'], boolean, frames of the teacher.
+        lengths: [B], valid frames of the student.
+        size: T, frames of the student.
+
+    Returns:
+        The student's frames as a mask [B, T], as rows (utterance, frame), and the teacher's rows beside them.
+    """
+    frames = torch.arange(size, device=mask.device)
+    sources = frames - shifts.unsqueeze(1)  # [B, T]
+    inside = (sources >= 0) & (sources < mask.shape[1]) & (frames < lengths.unsqueeze(1))
+    met = inside & mask.gather(1, sources.clamp(0, mask.shape[1] - 1))
+    utterance, frame = met.nonzero(as_tuple=True)
+    return met, (utterance, frame), (utterance, frame - shifts[utterance])
 
 
 def _banded_kl(
@@ -83,10 +118,43 @@ def _banded_kl(
         ours, theirs = student[start : start + group], teacher[start : start + group]
         bands = [search.band(ours, theirs[:, at : at + size], at - window) for at in range(0, frames, size)]
         normalisers = [search.log_normalisers(ours[:, at : at + size]) for at in range(0, ours.shape[1], size)]
-        padding = window, max(frames + window - ours.shape[1], 0)
-        spread = F.pad(torch.cat(normalisers, 1), padding)  # [B', at least T' + 2 n]
-        found.append(torch.cat(bands, 1) + spread.unfold(1, 2 * window + 1, 1)[:, :frames])
+        found.append(torch.cat(bands, 1) + beside_each(torch.cat(normalisers, 1), frames, window))
     return torch.cat(found)
+
+
+def beside_each(values: torch.Tensor, frames: int, window: int) -> torch.Tensor:
+    """Of values [B, T] of the student's frames, that of frame t + s at [b, t, s + n].
+
+    Args:
+        values: [B, T].
+        frames: T', frames of the teacher.
+        window: n.
+
+    Returns:
+        [B, T', 2 n + 1].
+    """
+    spread = F.pad(values, (window, max(frames + window - values.shape[1], 0)))  # [B, at least T' + 2 n]
+    return spread.unfold(1, 2 * window + 1, 1)[:, :frames]
+
+
+def band_products(probs: torch.Tensor, student: torch.Tensor, first: int, window: int) -> torch.Tensor:
+    """Products of teacher frames with the student's frames in reach of each.
+
+    Args:
+        probs: [B, R, V], frames of the teacher.
+        student: [B, T, V].
+        first: the student's frame that is the earliest partner of the first of the R; it may lie before the beginning.
+        window: n.
+
+    Returns:
+        [B, R, 2 n + 1].
+    """
+    rows, reach, missing = probs.shape[1], 2 * window, max(-first, 0)
+    ours = student[:, max(first, 0) : max(first + rows + reach, 0)].to(probs.dtype)  # [B, R', V]
+    cross = probs @ ours.transpose(1, 2)  # [B, R, R']
+    cross = F.pad(cross, (missing, max(rows + reach - missing - cross.shape[2], 0)))
+    places = torch.arange(rows, device=cross.device)[:, None] + torch.arange(reach + 1, device=cross.device)
+    return cross.gather(2, places.expand(len(cross), -1, -1))
 
 
 @dataclass(frozen=True)
@@ -99,22 +167,15 @@ class _Search:
     room: torch.Tensor
 
     def band(self, student: torch.Tensor, teacher: torch.Tensor, first: int) -> torch.Tensor:
-        """`_banded_kl` without the student's normaliser: of teacher frames [B', R, V], [B', R, 2 n + 1].
-
-        The student's frame `first`, which may lie before its beginning, is the earliest partner of the first of them.
-        """
-        rows, reach, missing = teacher.shape[1], 2 * self.window, max(-first, 0)
+        """`_banded_kl` without the student's normaliser: of teacher frames [B', R, V], [B', R, 2 n + 1]."""
         scores = self._scaled(teacher).clamp_(min=LOG_ZERO)
-        probs = torch.exp(scores, out=self.room[1, : len(teacher), :rows])
+        probs = torch.exp(scores, out=self.room[1, : len(teacher), : teacher.shape[1]])
         if self.drop_class is not None:
             probs[..., self.drop_class] = 0.0
         total = probs.sum(-1, keepdim=True)  # [B', R, 1]
-        ours = student[:, max(first, 0) : max(first + rows + reach, 0)].to(probs.dtype)  # [B', R', V]
-        cross = (probs @ ours.transpose(1, 2)).div_(self.temperature)  # [B', R, R']
-        cross = F.pad(cross, (missing, max(rows + reach - missing - cross.shape[2], 0)))
-        places = torch.arange(rows, device=cross.device)[:, None] + torch.arange(reach + 1, device=cross.device)
+        cross = band_products(probs, student, first, self.window).div_(self.temperature)
         own = scores.mul_(probs).sum(-1, keepdim=True)  # [B', R, 1]
-        return (own - cross.gather(2, places.expand(len(cross), -1, -1))) / total - total.log()
+        return (own - cross) / total - total.log()
 
     def log_normalisers(self, logits: torch.Tensor) -> torch.Tensor:
         """logsumexp(logits / T) of [B', R, V], [B', R]."""

@@ -248,7 +248,7 @@ def test_diagnostics_are_those_of_the_last_call(way: str, monkeypatch: pytest.Mo
     """Nothing is found twice, and a call on another output, or none, does not answer for this one."""
     loss, calls = loss_of(way, match_window=3), []
     pairs_of = loss._pairs
-    monkeypatch.setattr(loss, "_pairs", lambda *given: calls.append(given) or pairs_of(*given))
+    monkeypatch.setattr(loss, "_pairs", lambda *given, **how: calls.append(given) or pairs_of(*given, **how))
     teacher = draw(0, 1, 12, 6).log_softmax(-1)
     signal = TeacherSignal(teacher, torch.tensor([12]), "v", 0.04, torch.ones(1))
     outputs = [CTCOutput(logits=teacher.roll(late, 1), logit_lengths=torch.tensor([12])) for late in (2, 1)]
