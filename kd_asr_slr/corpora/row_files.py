@@ -1,7 +1,6 @@
 """Rows on disk instead of in memory: Arrow files of this process, which `datasets` maps and never loads as a whole.
 
-What a map over such rows makes lies beside them (that is how `datasets` does it). The folder lies where TMPDIR says and
-goes with the process; a killed one leaves it to whoever cleans that place.
+What a map over such rows makes lies beside them (that is how `datasets` does it).
 """
 
 from __future__ import annotations
@@ -17,10 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset, Features
 
+from kd_asr_slr.corpora.row_folder import rows_folder
 from kd_asr_slr.errors import UserError
 
 BATCH = 1000  # rows that are in memory at once
-_folders: dict[int, tempfile.TemporaryDirectory[str]] = {}  # by process: a forked one has a folder of its own
 
 
 class RowFile:
@@ -42,7 +41,7 @@ class RowFile:
     def __init__(self, features: Features) -> None:
         self._schema = features.arrow_schema
         try:
-            handle, path = tempfile.mkstemp(suffix=".arrow", dir=_folder())
+            handle, path = tempfile.mkstemp(suffix=".arrow", dir=rows_folder())
         except OSError as error:
             raise _refused(error) from error
         self._path = Path(path)
@@ -74,18 +73,6 @@ class RowFile:
         """Remove what has been written."""
         self._stream.close()
         self._path.unlink(missing_ok=True)
-
-
-def discard_rows() -> None:
-    """Remove the row files of this process, which ends without Python's own clearing up."""
-    if folder := _folders.pop(os.getpid(), None):
-        folder.cleanup()
-
-
-def _folder() -> str:
-    if os.getpid() not in _folders:
-        _folders[os.getpid()] = tempfile.TemporaryDirectory(prefix="kd_asr_slr_rows_", ignore_cleanup_errors=True)
-    return _folders[os.getpid()].name
 
 
 def _refused(error: OSError) -> UserError:

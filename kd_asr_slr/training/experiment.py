@@ -23,7 +23,7 @@ from typing import Any
 
 import yaml
 
-from kd_asr_slr.corpora.row_files import discard_rows
+from kd_asr_slr.corpora.row_folder import discard_rows
 from kd_asr_slr.errors import UserError, raise_all
 from kd_asr_slr.files import write_text
 

@@ -16,7 +16,8 @@ from datasets import Dataset, DatasetDict, Features, Value
 from kd_asr_slr.arguments import DataArguments
 from kd_asr_slr.corpora.manifest import load_manifest
 from kd_asr_slr.corpora.media_check import check_media
-from kd_asr_slr.corpora.row_files import BATCH, RowFile, discard_rows, rows_where, values_of, with_value
+from kd_asr_slr.corpora.row_files import BATCH, RowFile, rows_where, values_of, with_value
+from kd_asr_slr.corpora.row_folder import LOCK, discard_rows
 from kd_asr_slr.corpora.splits import apply_split
 from kd_asr_slr.errors import UserError
 from kd_asr_slr.training.data import load_data
@@ -88,7 +89,7 @@ def test_a_refused_manifest_leaves_no_file(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(UserError):
         load_manifest(manifest(tmp_path, BATCH, "v1,v1.wav,,s1,train"), "c")
     (folder,) = tmp_path.glob("kd_asr_slr_rows_*")
-    assert not list(folder.iterdir())
+    assert [path.name for path in folder.iterdir()] == [LOCK]
     discard_rows()
     assert not folder.exists()
 
@@ -140,3 +141,30 @@ def test_paths_that_stand_in_several_splits_are_read_once(tmp_path: Path) -> Non
         check_media(DatasetDict({**corpus, "again": corpus["dev"]}))
     with pytest.raises(UserError, match="unknown speaker"):
         apply_split(corpus, "held_out_speaker", held_out=["nobody"])
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nothing else: not the folder of one that still runs, and none that has just been made."""
+    program = (
+        "import sys; from kd_asr_slr.corpora.row_folder import rows_folder; print(rows_folder()); sys.stdin.read()"
+    )
+    start = [sys.executable, "-c", program]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(start, **pipes, env=os.environ | {"TMPDIR": str(tmp_path)}) for _ in range(2)]
+    folders = [Path(process.stdout.readline().strip()) for process in processes]
+    foreign = tmp_path / "kd_asr_slr_rows_of_mine"
+    foreign.mkdir()
+    processes[0].kill()
+    processes[0].wait()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    discard_rows()
+    load_manifest(manifest(tmp_path, 3), "c")
+    assert all(folder.exists() for folder in folders), "made less than a minute ago"
+    for folder in (*folders, foreign):
+        os.utime(folder, (0, 0))
+    discard_rows()
+    load_manifest(manifest(tmp_path, 3), "c")
+    assert [folder.exists() for folder in (*folders, foreign)] == [False, True, True]
+    processes[1].communicate("")
+    assert processes[1].returncode == 0 and not folders[1].exists()
+    discard_rows()
