@@ -100,7 +100,8 @@ class WordSearch:
 
     def finish(self, beam: Beam) -> BeamHypothesis:
         """The best sentence, with the language model's score of its last word and its end."""
-        if all(paths == [0.0, IMPOSSIBLE] for paths in beam.values()):  # no frame has come
+        # No frame has come; a path of probability 1 has the same scores, but behind a word.
+        if all(place.parent is None and paths == [0.0, IMPOSSIBLE] for place, paths in beam.items()):
             return BeamHypothesis([], "", 0.0)
         scores = {place: log_add(*paths) + place.before for place, paths in beam.items()}
         if self._scorer is not None:

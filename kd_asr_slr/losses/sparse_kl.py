@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
 from kd_asr_slr.blocks import rows_at_once
@@ -169,6 +170,7 @@ def _one_block(
     largest = scores.amax(1, keepdim=True).nan_to_num(neginf=0.0)
     total = scores.sub_(largest).exp_().sum(1, keepdim=True)  # [R, 1]
     student = torch.cat([named, total.log() + largest], 1).log_softmax(1)  # [R, k + 1]
+    target = _without_empty_tail(target, total == 0)
     teacher = target.exp()
     # 0 * log 0 is 0, on either side.
     value = torch.where(teacher > 0, teacher * (target - student), 0.0).sum(1)
@@ -177,3 +179,11 @@ def _one_block(
     # Left-over places repeat the first class, and must then write what it writes.
     scores.scatter_(1, ids, torch.where(kept, gradient[:, :-1], gradient[:, :1]))
     return value
+
+
+def _without_empty_tail(target: torch.Tensor, empty: torch.Tensor) -> torch.Tensor:
+    """The target [R, k + 1] without its tail where that is empty, [R, 1]: what is there is the dropped class's."""
+    if not empty.any():
+        return target
+    named = F.pad(target[:, :-1], (0, 1), value=-math.inf).log_softmax(1).nan_to_num(nan=-math.inf)
+    return torch.where(empty & (target[:, -1:] > -math.inf), named, target)

@@ -80,10 +80,13 @@ class StoreReader:
     def width(self, content: str) -> int:
         """Size of the last dimension of a content, such as D of "hidden_3"; 0 where no utterance has it."""
         for number in range(self.manifest.shards):
-            shard = self._shard(number)
-            for key in shard.keys():  # noqa: SIM118 - safe_open is no mapping
-                if key.endswith(f"/{content}"):
-                    return shard.get_slice(key).get_shape()[-1]
+            try:
+                shard = self._shard(number)
+                for key in shard.keys():  # noqa: SIM118 - safe_open is no mapping
+                    if key.endswith(f"/{content}"):
+                        return shard.get_slice(key).get_shape()[-1]
+            except (SafetensorError, OSError) as error:
+                raise self._damaged(number, str(error)) from error
         return 0
 
     def verify(self) -> list[int]:

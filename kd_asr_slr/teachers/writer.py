@@ -133,7 +133,8 @@ class StoreWriter:
             self._require_own_shards()
         except MissingStore:
             strangers = sorted(entry.name for entry in self.folder.glob("*") if not is_temporary(entry))
-            if strangers and not path.exists():  # another process of this run may have written it meanwhile
+            # Another process of this run may have written it meanwhile, or it was lost and its shards are there.
+            if strangers and not path.exists() and not self._has_own_shards():
                 raise UserError(
                     f"{self.folder} holds {strangers[0]} and no manifest.json",
                     expected="an empty folder, or a store of soft targets",
@@ -145,6 +146,11 @@ class StoreWriter:
         self.folder.mkdir(parents=True, exist_ok=True)
         if not path.exists() or path.read_bytes() != content:
             write_bytes(path, content)
+
+    def _has_own_shards(self) -> bool:
+        """Whether there are shards here, and all of them were made for this manifest."""
+        records = [read_sidecar(path) for path in self.folder.glob("shard-*.json")]
+        return bool(records) and all(record and record.manifest == self.manifest.checksum for record in records)
 
     def _require_own_shards(self) -> None:
         """A damaged manifest does not say what the store was made from; the sidecars of its shards do."""

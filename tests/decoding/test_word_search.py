@@ -98,3 +98,12 @@ def test_the_same_texts_of_pieces_and_characters(spoken_log_probs, options, kind
             " ".join(text.replace("\ue000", "").split()),
             pytest.approx(score, abs=1e-6),
         )
+
+
+def test_what_is_heard_with_certainty_and_ends_in_a_blank() -> None:
+    logits = np.zeros((12, 4), np.float32)
+    logits[:, 0] = 40.0
+    for frame, token in ((5, 2), (8, 3)):
+        logits[frame, [0, token]] = 0.0, 40.0
+    log_probs = logits - np.log(np.exp(logits.astype(np.float64)).sum(1, keepdims=True)).astype(np.float32)
+    assert BeamDecoder(["<b>", "one", "two", "three"], 0, "words").decode(log_probs).text == "two three"

@@ -11,7 +11,7 @@ from loss_scene import BLANK, build_loss, make_scene
 from kd_asr_slr.losses.base import LossContext
 from kd_asr_slr.losses.ctc_kd import CTCDistillation
 from kd_asr_slr.losses.settings import LossSettings
-from kd_asr_slr.outputs import SparseTargets, TeacherSignal
+from kd_asr_slr.outputs import CTCOutput, SparseTargets, TeacherSignal
 from kd_asr_slr.teachers.formats import format_of
 from kd_asr_slr.teachers.padding import pad_sparse
 
@@ -127,3 +127,22 @@ def test_frames_that_move_in_time_need_every_class():
     assert build_loss("ctc_kd").needs == {"log_probs"}
     context = LossContext(BLANK, frame_seconds=0.04)
     assert "dense_log_probs" in CTCDistillation(LossSettings(rate_matching="resample"), context).needs
+
+
+def test_a_tail_that_only_the_dropped_class_is_left_for() -> None:
+    """V - 1 classes kept, once all but the blank: without it nothing is missing, so the loss is the dense one."""
+    log_probs = torch.tensor([[[-9.0, 0.0, -1.0], [3.0, 0.0, -1.0]]]).log_softmax(-1)
+    lengths = torch.tensor([2])
+    common = {"lengths": lengths, "vocabulary": "v", "frame_seconds": 0.04, "weight": torch.ones(1)}
+    signals = [
+        TeacherSignal(log_probs, **common),
+        TeacherSignal(None, **common, sparse=sparse_of(log_probs, lengths, 2)),
+    ]
+    loss = CTCDistillation(LossSettings(drop_blank_class=True), LossContext(blank_id=0))
+    found = []
+    for signal in signals:
+        logits = torch.tensor([[[0.5, 1.0, 2.0], [0.5, 1.0, 2.0]]]).requires_grad_()
+        value = loss(CTCOutput(logits=logits, logit_lengths=lengths), signal, {}, 2.0)
+        found.append((value.detach(), *torch.autograd.grad(value.sum(), logits)))
+    for dense, sparse in zip(*found, strict=True):
+        torch.testing.assert_close(sparse, dense, rtol=2e-3, atol=1e-4)  # the tail is stored in float16

@@ -104,3 +104,14 @@ def test_a_store_of_an_older_layout_is_named_as_such(tmp_path):
     (tmp_path / "manifest.json").write_text(old)
     with pytest.raises(UserError, match="layout of version 1; expected version 2"):
         StoreReader(tmp_path)
+
+
+def test_a_lost_manifest_is_written_again_and_nothing_else(tmp_path):
+    write(tmp_path)
+    whole = contents(tmp_path)
+    (tmp_path / "manifest.json").unlink()
+    assert write(tmp_path) == 0
+    assert contents(tmp_path) == whole
+    (tmp_path / "manifest.json").unlink()
+    with pytest.raises(UserError, match="choose another --teacher_cache"):
+        write(tmp_path, "quantised")
