@@ -53,6 +53,8 @@ def best_shifts(
         >>> best_shifts(student, teacher, torch.tensor([[True, True, False]]), torch.tensor([3]), window=2)
         tensor([1])
     """
+    if student_logits.numel() == 0 or teacher_log_probs.numel() == 0:  # no frame is met under any shift
+        return lengths.new_zeros(len(lengths), dtype=torch.long)
     with torch.autocast(student_logits.device.type, enabled=False):  # the products in float32
         divergence = _banded_kl(student_logits, teacher_log_probs, window, temperature, drop_class)  # [B, T', 2 n + 1]
     return least_shifts(divergence, counted, lengths, window)

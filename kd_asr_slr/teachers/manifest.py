@@ -166,7 +166,7 @@ def read_manifest(path: Path) -> StoreManifest:
     Raises:
         DamagedManifest: if it is not as it was written.
         MissingStore: if there is none.
-        UserError: if it is of another version.
+        UserError: if it is of another version, or cannot be read.
     """
     try:
         content = path.read_bytes()
@@ -176,6 +176,12 @@ def read_manifest(path: Path) -> StoreManifest:
             f"there is no store of soft targets in {path.parent}",
             expected="a folder written by recipes/cache_teachers.py",
             fix="write it first, or correct teacher_cache",
+        ) from None
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror})",
+            expected="a store of soft targets in a folder of its own",
+            fix="choose another --teacher_cache",
         ) from None
     except (ValueError, TypeError, AttributeError):
         manifest = None

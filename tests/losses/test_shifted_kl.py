@@ -114,3 +114,11 @@ def test_without_a_gradient_none_is_made() -> None:
         values, *_ = shifted_kl(student.clone().requires_grad_(), teacher, counted, LENGTHS, 2, 2.0, None)
     torch.testing.assert_close(values, one_after_the_other(student, teacher, counted, LENGTHS, 2, 2.0, None)[0])
     assert not values.requires_grad
+
+
+def test_no_frames_at_all() -> None:
+    student, teacher = torch.zeros(2, 0, 4, requires_grad=True), torch.zeros(2, 0, 4)
+    values, met, shifts = shifted_kl(student, teacher, torch.zeros(2, 0, dtype=torch.bool), torch.tensor([0, 0]), 2)
+    assert (values.shape, met.shape, shifts.tolist()) == ((0,), (2, 0), [0, 0])
+    values.sum().backward()
+    assert student.grad.shape == (2, 0, 4)

@@ -115,3 +115,10 @@ def test_a_lost_manifest_is_written_again_and_nothing_else(tmp_path):
     (tmp_path / "manifest.json").unlink()
     with pytest.raises(UserError, match="choose another --teacher_cache"):
         write(tmp_path, "quantised")
+
+
+def test_a_file_in_the_place_of_the_store_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "store"):
+        with pytest.raises(UserError, match="choose another --teacher_cache"):
+            write(folder)
