@@ -145,19 +145,47 @@ def _plain_exponentials(sides: Sides, gradient: torch.Tensor | None) -> Divergen
         if sides.drop_class is not None:
             room[..., sides.drop_class] = 0.0
         our_total, their_total = torch.sum(exponentials, -1, out=totals[:, rows]).unsqueeze(-1)  # [R, 1]
-        ratio = their_total / our_total
-        # T times the difference of the log-normalisers, since the scores here are not divided by T.
-        difference.sub_(ratio.log().mul_(sides.temperature)).mul_(targets)
-        if not math.isfinite(torch.sum(difference, -1, out=values[rows]).sum()):
+        place = None if gradient is None else difference if sides.scattered else gradient[rows]
+        values[rows] = compared(difference, exponentials, our_total, their_total, sides.temperature, place)
+        if not math.isfinite(values[rows].sum()):
             return None
-        if gradient is not None:
-            place = difference if sides.scattered else gradient[rows]
-            torch.addcmul(probs, targets, ratio.reciprocal_(), value=-1, out=place)
+        if gradient is not None and place is not None:
             _write(gradient, sides, rows, place)
     if sides.count and not are_safe(totals):
         return None
     our_totals, their_totals = totals
     return Divergence(values.mul_(sides.temperature).div_(their_totals), gradient, sides.temperature / our_totals)
+
+
+def compared(
+    difference: torch.Tensor,
+    exponentials: torch.Tensor | tuple[torch.Tensor, torch.Tensor],
+    our_totals: torch.Tensor,
+    their_totals: torch.Tensor,
+    temperature: float,
+    place: torch.Tensor | None,
+) -> torch.Tensor:
+    """The divergence of rows, times their totals over T, from exponentials that are neither shifted nor normalised.
+
+    Args:
+        difference: [R, V], the teacher's scores minus the student's; overwritten.
+        exponentials: exp(scores / T) of the student and of the teacher, [R, V] each.
+        our_totals: [R, 1], their sums.
+        their_totals: [R, 1].
+        temperature: T.
+        place: [R, V], where the gradient goes, divided by T / our_totals; it may be `difference`, or the student's
+            exponentials. None: nowhere.
+
+    Returns:
+        [R].
+    """
+    probs, targets = exponentials
+    ratio = their_totals / our_totals
+    # T times the difference of the log-normalisers, since the scores here are not divided by T.
+    values = difference.sub_(ratio.log().mul_(temperature)).mul_(targets).sum(-1)
+    if place is not None:
+        torch.addcmul(probs, targets, ratio.reciprocal_(), value=-1, out=place)
+    return values
 
 
 def _exponentials(ours: torch.Tensor, theirs: torch.Tensor, temperature: float, out: torch.Tensor) -> None:

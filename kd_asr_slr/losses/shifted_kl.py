@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from kd_asr_slr.blocks import are_safe
 from kd_asr_slr.losses.kl import selected_kl
-from kd_asr_slr.losses.kl_blocks import spread
+from kd_asr_slr.losses.kl_blocks import compared, spread
 from kd_asr_slr.losses.masking import length_mask
 from kd_asr_slr.losses.shifts import BLOCK_FRAMES, band_products, beside_each, best_shifts, least_shifts, met_frames
 from kd_asr_slr.outputs import given
@@ -218,9 +218,7 @@ class _Group:
         there = slice(here.start - shift, here.stop - shift)
         probs, targets = self.probs[row, here], self.targets[row, there]  # [R, V]
         our_totals, their_totals = self.our_totals[row, here], self.their_totals[row, there]  # [R, 1]
-        ratio = their_totals / our_totals
-        difference = torch.sub(self.theirs[row, there], self.ours[row, here], out=self.scratch[row, : len(ratio)])
-        difference.sub_(ratio.log().mul_(temperature)).mul_(targets)
-        dense[0, here] = difference.sum(-1).mul_(temperature).div_(their_totals.squeeze(1))
+        difference = torch.sub(self.theirs[row, there], self.ours[row, here], out=self.scratch[row, : len(probs)])
+        values = compared(difference, (probs, targets), our_totals, their_totals, temperature, place=probs)
+        dense[0, here] = values.mul_(temperature).div_(their_totals.squeeze(1))
         dense[1, here] = temperature / our_totals.squeeze(1)
-        torch.addcmul(probs, targets, ratio.reciprocal_(), value=-1, out=probs)

@@ -147,15 +147,18 @@ class StoreWriter:
         if not path.exists() or path.read_bytes() != content:
             write_bytes(path, content)
 
+    def _records(self) -> list[ShardRecord | None]:
+        """What the sidecars here say; None for a damaged one."""
+        return [read_sidecar(path) for path in sorted(self.folder.glob("shard-*.json"))]
+
     def _has_own_shards(self) -> bool:
         """Whether there are shards here, and all of them were made for this manifest."""
-        records = [read_sidecar(path) for path in self.folder.glob("shard-*.json")]
+        records = self._records()
         return bool(records) and all(record and record.manifest == self.manifest.checksum for record in records)
 
     def _require_own_shards(self) -> None:
         """A damaged manifest does not say what the store was made from; the sidecars of its shards do."""
-        records = [read_sidecar(path) for path in sorted(self.folder.glob("shard-*.json"))]
-        if any(record is not None and record.manifest != self.manifest.checksum for record in records):
+        if any(record is not None and record.manifest != self.manifest.checksum for record in self._records()):
             raise UserError(
                 f"manifest.json in {self.folder} is damaged, and the shards beside it were made for something else",
                 expected="a store that was made for this run",
