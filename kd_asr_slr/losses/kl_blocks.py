@@ -146,8 +146,8 @@ def _plain_exponentials(sides: Sides, gradient: torch.Tensor | None) -> Divergen
             room[..., sides.drop_class] = 0.0
         our_total, their_total = torch.sum(exponentials, -1, out=totals[:, rows]).unsqueeze(-1)  # [R, 1]
         place = None if gradient is None else difference if sides.scattered else gradient[rows]
-        values[rows] = compared(difference, exponentials, our_total, their_total, sides.temperature, place)
-        if not math.isfinite(values[rows].sum()):
+        found = compared(difference, exponentials, our_total, their_total, sides.temperature, values[rows], place)
+        if not math.isfinite(found.sum()):
             return None
         if gradient is not None and place is not None:
             _write(gradient, sides, rows, place)
@@ -163,6 +163,7 @@ def compared(
     our_totals: torch.Tensor,
     their_totals: torch.Tensor,
     temperature: float,
+    values: torch.Tensor,
     place: torch.Tensor | None,
 ) -> torch.Tensor:
     """The divergence of rows, times their totals over T, from exponentials that are neither shifted nor normalised.
@@ -173,16 +174,17 @@ def compared(
         our_totals: [R, 1], their sums.
         their_totals: [R, 1].
         temperature: T.
+        values: [R], where it goes.
         place: [R, V], where the gradient goes, divided by T / our_totals; it may be `difference`, or the student's
             exponentials. None: nowhere.
 
     Returns:
-        [R].
+        The values.
     """
     probs, targets = exponentials
     ratio = their_totals / our_totals
     # T times the difference of the log-normalisers, since the scores here are not divided by T.
-    values = difference.sub_(ratio.log().mul_(temperature)).mul_(targets).sum(-1)
+    torch.sum(difference.sub_(ratio.log().mul_(temperature)).mul_(targets), -1, out=values)
     if place is not None:
         torch.addcmul(probs, targets, ratio.reciprocal_(), value=-1, out=place)
     return values

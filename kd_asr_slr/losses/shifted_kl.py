@@ -219,6 +219,7 @@ class _Group:
         probs, targets = self.probs[row, here], self.targets[row, there]  # [R, V]
         our_totals, their_totals = self.our_totals[row, here], self.their_totals[row, there]  # [R, 1]
         difference = torch.sub(self.theirs[row, there], self.ours[row, here], out=self.scratch[row, : len(probs)])
-        values = compared(difference, (probs, targets), our_totals, their_totals, temperature, place=probs)
-        dense[0, here] = values.mul_(temperature).div_(their_totals.squeeze(1))
+        sides = (probs, targets), our_totals, their_totals
+        values = compared(difference, *sides, temperature, dense[0, here], place=probs)
+        values.mul_(temperature).div_(their_totals.squeeze(1))
         dense[1, here] = temperature / our_totals.squeeze(1)
