@@ -1,8 +1,9 @@
 """A table of runs, declared in one YAML file: rows of one recipe each, for every fold (held-out speaker) and seed.
 
 Runs are folders `<runs>/<row>-<fold>-seed<seed>`, so that `recipes/compare.py --folds` makes the table. A row may use
-what the rows above it have made: `{runs}`, `{fold}` and `{seed}` are filled in, and "{others}" in a list is all other
-folds. A finished run is not done again.
+what the rows above it have made: `{runs}`, `{fold}` and `{seed}` are filled in, and so is `{next}`, the fold after the
+run's own, the first after the last. "{others}" in a list is all other folds, "{rest}" those of them that are not
+`{next}`. A finished run is not done again.
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ from kd_asr_slr.files import write_text
 
 KEYS = ("runs", "folds", "seeds", "common", "rows")
 ROW_KEYS = ("recipe", "folds", "seeds", "options")
-OTHERS = "{others}"  # in a list: every fold but the run's own
 
 
 @dataclass(frozen=True)
@@ -118,22 +118,30 @@ def _planned(plan: Mapping[str, Any], name: str, fold: str, seed: int) -> Planne
     row = plan["rows"][name]
     folder = Path(plan["runs"]) / f"{name}-{fold}-seed{seed}"
     options = {**plan["common"], **row.get("options", {}), "seed": seed, "output_dir": str(folder)}
-    marks = {"{runs}": str(plan["runs"]), "{fold}": fold, "{seed}": str(seed)}
-    others = [str(other) for other in plan["folds"] if str(other) != fold]
-    return PlannedRun(name, fold, seed, row["recipe"], _filled(options, marks, others), folder)
+    folds = [str(other) for other in plan["folds"]]
+    after = folds[(folds.index(fold) + 1) % len(folds)] if fold in folds else folds[0]
+    others = [other for other in folds if other != fold]
+    marks = {"{runs}": str(plan["runs"]), "{fold}": fold, "{next}": after, "{seed}": str(seed)}
+    lists = {"{others}": others, "{rest}": [other for other in others if other != after]}
+    return PlannedRun(name, fold, seed, row["recipe"], _filled(options, marks, lists), folder)
 
 
-def _filled(value: Any, marks: Mapping[str, str], others: Sequence[str]) -> Any:
-    """The value with its placeholders filled in, wherever a text stands in it."""
+def _filled(value: Any, marks: Mapping[str, str], lists: Mapping[str, Sequence[str]]) -> Any:
+    """The value with its placeholders filled in, wherever a text stands in it; some are several items of a list."""
     if isinstance(value, str):
         for mark, text in marks.items():
             value = value.replace(mark, text)
         return value
     if isinstance(value, dict):
-        return {key: _filled(item, marks, others) for key, item in value.items()}
+        return {key: _filled(item, marks, lists) for key, item in value.items()}
     if isinstance(value, list):
-        return [part for item in value for part in (others if item == OTHERS else [_filled(item, marks, others)])]
+        return [part for item in value for part in _items(item, marks, lists)]
     return value
+
+
+def _items(item: Any, marks: Mapping[str, str], lists: Mapping[str, Sequence[str]]) -> Sequence[Any]:
+    """What stands for one item of a list."""
+    return lists[item] if isinstance(item, str) and item in lists else [_filled(item, marks, lists)]
 
 
 def chosen(rows: Mapping[str, list[PlannedRun]], names: Sequence[str] | None) -> dict[str, list[PlannedRun]]:

@@ -66,6 +66,18 @@ def test_a_list_can_name_the_other_folds(table) -> None:
     assert cleo.options["untranscribed_speakers"] == ["x", "ann", "bob"]
 
 
+def test_a_run_can_name_the_fold_after_its_own_and_the_rest(table) -> None:
+    named = {"recipe": "toy", "options": {"train_speakers": ["{next}"], "untranscribed_speakers": ["{rest}"]}}
+    rows = read_experiment(table(rows={"named": named}, folds=["ann", "bob", "cleo", "dan"], seeds=[1]))["named"]
+    assert [run.options["train_speakers"] for run in rows] == [["bob"], ["cleo"], ["dan"], ["ann"]]
+    assert [run.options["untranscribed_speakers"] for run in rows] == [
+        ["cleo", "dan"],
+        ["ann", "dan"],
+        ["ann", "bob"],
+        ["bob", "cleo"],
+    ]
+
+
 def test_runs_happen_row_by_row(table, tmp_path: Path) -> None:
     done = list(run_all(read_experiment(table()), jobs=2))
     assert [succeeded for _, succeeded in done] == [True] * 6
