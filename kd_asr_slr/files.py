@@ -2,28 +2,80 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
+import errno
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+import socket
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from kd_asr_slr.errors import UserError
 
-TEMPORARY = ".tmp"
+TEMPORARY, LOCK = ".tmp", ".lock"
+AGAIN = "type the same command again"
+REMEDIES = {  # errno: what was expected, and what to do
+    errno.ENOSPC: ("room on its disk", f"free some space there, then {AGAIN}"),
+    errno.EDQUOT: ("room within the quota of its disk", f"free some space there, then {AGAIN}"),
+    errno.EFBIG: ("a limit that allows files of this size", f"raise it (ulimit -f unlimited), then {AGAIN}"),
+    errno.EACCES: (
+        "permission to do so",
+        f"change the permissions there (ls -la shows them) and {AGAIN}, or give another folder",
+    ),
+    errno.EPERM: (
+        "permission to do so",
+        f"change the permissions there (ls -la shows them) and {AGAIN}, or give another folder",
+    ),
+    errno.EROFS: ("a disk that can be written", "give another folder"),
+    errno.EISDIR: ("a file in this place", f"move the folder away, then {AGAIN}"),
+    errno.ENOTDIR: ("a folder above it", "give another folder"),
+    errno.EEXIST: ("a folder in this place", "give another folder"),
+    errno.ENOENT: ("its folder, which is gone", AGAIN),
+}
+
+
+def owner() -> str:
+    """The name of this machine, by which it knows its own temporary files on a disk that it shares with others."""
+    return socket.gethostname()
 
 
 def temporary_path(path: Path) -> Path:
     """Where the new content of `path` grows before it takes the file's place: hidden, same folder, one a process."""
-    return path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
+    return path.with_name(f".{path.name}.{owner()}.{os.getpid()}{TEMPORARY}")
 
 
 def is_temporary(path: Path) -> bool:
     """Whether a killed process left this file behind half-written (or it is a lock); readers ignore such files."""
-    return path.name.startswith(".") and path.suffix in (TEMPORARY, ".lock")
+    return path.name.startswith(".") and path.suffix in (TEMPORARY, LOCK)
+
+
+@contextlib.contextmanager
+def refusing(path: Path, verb: str) -> Iterator[None]:
+    """What the system refuses becomes a sentence about `path`; that a file is missing stays a FileNotFoundError.
+
+    Args:
+        path: what is worked on.
+        verb: what cannot be done with it: "read".
+
+    Raises:
+        UserError: with what to do about it.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise refused(path, verb, error) from error
+
+
+def refused(path: Path, verb: str, error: OSError) -> UserError:
+    """The sentence about what the system refused, and what to do about it."""
+    expected, fix = REMEDIES.get(error.errno or 0, ("a disk that works", f"check it, then {AGAIN}"))
+    return UserError(f"{path} cannot be {verb} ({error.strerror or error})", expected, fix)
 
 
 def write_bytes(path: Path, content: bytes) -> Path:
@@ -35,6 +87,9 @@ def write_bytes(path: Path, content: bytes) -> Path:
 
     Returns:
         `path`.
+
+    Raises:
+        UserError: where the disk does not take it; nothing is left of it.
     """
     temporary = temporary_path(path)
     try:
@@ -43,17 +98,40 @@ def write_bytes(path: Path, content: bytes) -> Path:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):
+            raise refused(path, "written", error) from error
         raise
     _sync_folder(path.parent)
     return path
 
 
-def remove_leftovers(path: Path) -> None:
-    """Remove what killed processes left of `path`'s temporary files."""
-    for leftover in path.parent.glob(f".{path.name}.*{TEMPORARY}"):
-        leftover.unlink(missing_ok=True)
+def make_folder(path: Path) -> list[Path]:
+    """Make a folder and those above it.
+
+    Returns:
+        Those that were not there, the lowest first.
+
+    Raises:
+        UserError: where it cannot be made; nothing is left of it.
+    """
+    absent: list[Path] = []
+    try:
+        absent += (folder for folder in (path, *path.parents) if not folder.exists())
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        remove_empty(absent)
+        raise refused(path, "made", error) from error
+    return absent
+
+
+def remove_empty(folders: Sequence[Path]) -> None:
+    """Remove folders, the lowest first, up to one that holds something."""
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 def write_text(path: Path, content: str) -> Path:
@@ -81,9 +159,13 @@ def sha256_of(content: bytes) -> str:
 
 
 def sha256_of_file(path: Path) -> str | None:
-    """sha256 of a file, in hexadecimal; None where there is no such file."""
+    """sha256 of a file, in hexadecimal; None where there is no such file.
+
+    Raises:
+        UserError: where it cannot be read.
+    """
     try:
-        with open(path, "rb") as file:
+        with refusing(path, "read"), open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
         return None
@@ -143,9 +225,10 @@ def _plain_scalar(value: Any) -> Any:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename last through a power cut, where the system can."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    """Make a rename last through a power cut, where the system can (some network disks cannot)."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -10,6 +11,8 @@ from kd_asr_slr.teachers.batches import batch_to
 from kd_asr_slr.teachers.pool import TeacherPool
 from kd_asr_slr.teachers.shards import EncodedTarget, StoredTarget
 from kd_asr_slr.teachers.store import StoreWriter
+
+logger = logging.getLogger(__name__)
 
 
 def write_cache(
@@ -22,7 +25,8 @@ def write_cache(
 ) -> int:
     """Make this process's missing shards. Afterwards, once all processes are here, one calls `writer.finish()`.
 
-    Batches never reach over a shard's end, so that its bytes do not depend on where a run was killed.
+    Batches never reach over a shard's end, so that its bytes do not depend on where a run was killed. A shard that
+    another command is making at the same time is left to it.
 
     Args:
         pool: the live teachers, on their device.
@@ -37,20 +41,46 @@ def write_cache(
         The number of utterances that were made; 0 where nothing was missing.
     """
     made = 0
-    layers = writer.manifest.hidden_layers
-    for shard in writer.missing_shards(rank, world_size):
-        targets: dict[str, EncodedTarget] = {}
-        for batch in dataloader_factory(writer.positions(shard)):
-            signal = pool.signal(batch_to(batch, pool.device), layers)
-            # Encoded at once: a shard of dense distributions over thousands of classes would not fit into the memory.
-            targets |= {
-                name: writer.encode(name, target) for name, target in zip(batch["ids"], targets_of(signal), strict=True)
-            }
-            if progress is not None:
-                progress(len(batch["ids"]))
-        writer.write_shard(shard, targets)
-        made += len(targets)
+
+    def make(shard: int, wait: bool) -> bool:
+        """Whether the shard is whole now; it is not where another process is making it."""
+        nonlocal made
+        with writer.claim(shard, wait) as ours:
+            if ours and not writer.is_whole(shard):
+                targets = targets_of_shard(pool, dataloader_factory(writer.positions(shard)), writer, progress)
+                writer.write_shard(shard, targets)
+                made += len(targets)
+            elif ours and progress is not None:
+                progress(len(writer.positions(shard)))
+        return ours
+
+    others = [shard for shard in writer.missing_shards(rank, world_size) if not make(shard, wait=False)]
+    if others:
+        logger.info("waiting for another command that writes %s", writer.folder)
+    for shard in others:  # made by now, or left unmade by a process that was killed
+        make(shard, wait=True)
     return made
+
+
+def targets_of_shard(
+    pool: TeacherPool,
+    batches: Iterable[dict[str, Any]],
+    writer: StoreWriter,
+    progress: Callable[[int], object] | None = None,
+) -> dict[str, EncodedTarget]:
+    """What the teachers say of a shard's utterances, by id.
+
+    Encoded at once: a shard of dense distributions over thousands of classes would not fit into the memory.
+    """
+    targets: dict[str, EncodedTarget] = {}
+    for batch in batches:
+        signal = pool.signal(batch_to(batch, pool.device), writer.manifest.hidden_layers)
+        targets |= {
+            name: writer.encode(name, target) for name, target in zip(batch["ids"], targets_of(signal), strict=True)
+        }
+        if progress is not None:
+            progress(len(batch["ids"]))
+    return targets
 
 
 def targets_of(signal: TeacherSignal) -> list[StoredTarget]:

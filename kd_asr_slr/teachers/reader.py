@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from kd_asr_slr.errors import UserError
-from kd_asr_slr.files import sha256_of_file
+from kd_asr_slr.files import refused, refusing, sha256_of_file
 from kd_asr_slr.outputs import SparseTargets
 from kd_asr_slr.teachers.formats import format_of
 from kd_asr_slr.teachers.index import Index, Place
@@ -144,7 +144,8 @@ class StoreReader:
 
     def _check_seals(self) -> None:
         try:
-            seals = json.loads((self.folder / COMPLETE).read_bytes())
+            with refusing(self.folder / COMPLETE, "read"):
+                seals = json.loads((self.folder / COMPLETE).read_bytes())
         except FileNotFoundError:
             raise UserError(f"the store of soft targets in {self.folder} is not finished", fix=RESUME) from None
         except ValueError:

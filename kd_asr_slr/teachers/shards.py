@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
-from kd_asr_slr.files import canonical_json, sha256_of
+from kd_asr_slr.files import canonical_json, refusing, sha256_of
 from kd_asr_slr.outputs import SparseTargets
 from kd_asr_slr.teachers.index import ShardRecord
 
@@ -102,9 +102,14 @@ def sidecar_bytes(record: ShardRecord) -> bytes:
 
 
 def read_sidecar(path: Path) -> ShardRecord | None:
-    """The record in a sidecar; None where it is missing or damaged."""
+    """The record in a sidecar; None where it is missing or damaged.
+
+    Raises:
+        UserError: if it cannot be read.
+    """
     try:
-        content = json.loads(path.read_bytes())
+        with refusing(path, "read"):
+            content = json.loads(path.read_bytes())
         record = ShardRecord(**content["record"])
         whole = content["record_sha256"] == sha256_of(canonical_json(content["record"]))
     except (FileNotFoundError, ValueError, TypeError, KeyError):

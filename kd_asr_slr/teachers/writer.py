@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from kd_asr_slr.errors import UserError
-from kd_asr_slr.files import canonical_json, is_temporary, remove_leftovers, sha256_of, sha256_of_file, write_bytes
+from kd_asr_slr.files import (
+    canonical_json,
+    is_temporary,
+    make_folder,
+    remove_empty,
+    sha256_of,
+    sha256_of_file,
+    write_bytes,
+)
+from kd_asr_slr.teachers.claims import claimed, remove_abandoned
 from kd_asr_slr.teachers.formats import format_of
 from kd_asr_slr.teachers.index import ShardRecord, index_bytes
 from kd_asr_slr.teachers.layout import COMPLETE, INDEX, MANIFEST, RESUME, few
@@ -35,7 +45,8 @@ from kd_asr_slr.teachers.shards import (
 class StoreWriter:
     """Writes a store shard by shard; what is already there and whole is kept.
 
-    Nothing is written before the first shard.
+    Nothing is written before the first shard. Several commands may write one store at the same time: each shard is made
+    by the one that claims it.
 
     Args:
         folder: where the store goes; created with the first shard.
@@ -48,7 +59,9 @@ class StoreWriter:
     Example:
         >>> writer = StoreWriter("cache", manifest, ids)  # doctest: +SKIP
         >>> for shard in writer.missing_shards():  # doctest: +SKIP
-        ...     writer.write_shard(shard, {name: writer.encode(name, target_of(name)) for name in writer.ids_of(shard)})
+        ...     with writer.claim(shard, wait=True):
+        ...         targets = {name: writer.encode(name, target_of(name)) for name in writer.ids_of(shard)}
+        ...         writer.write_shard(shard, targets)
         >>> writer.finish()  # doctest: +SKIP
     """
 
@@ -78,17 +91,33 @@ class StoreWriter:
     def missing_shards(self, rank: int = 0, world_size: int = 1) -> list[int]:
         """Shards to be made by this process: absent, without a sidecar, or unlike their checksum.
 
-        Leftovers of a killed run in this process's share are removed.
-
         Args:
             rank: this process.
             world_size: number of processes; shard i belongs to process i % world_size.
         """
-        share = range(rank, self.manifest.shards, world_size)
-        for shard in share:
-            remove_leftovers(self._path(shard))
-            remove_leftovers(self._path(shard).with_suffix(".json"))
-        return [shard for shard in share if self._whole_record(shard) is None]
+        return [shard for shard in range(rank, self.manifest.shards, world_size) if not self.is_whole(shard)]
+
+    def is_whole(self, shard: int) -> bool:
+        """Whether a shard is there and as it was written; reads all of it."""
+        return self._whole_record(shard) is not None
+
+    @contextlib.contextmanager
+    def claim(self, shard: int, wait: bool = False) -> Iterator[bool]:
+        """Keep other processes from making a shard meanwhile (see `claims.claimed`).
+
+        Args:
+            shard: its number.
+            wait: for the process that is making it.
+
+        Yields:
+            False where another process is making it. Where it is True the other one may have made it before.
+        """
+        made = make_folder(self.folder)
+        try:
+            with claimed(self._path(shard), wait) as ours:
+                yield ours
+        finally:
+            remove_empty(made)
 
     def write_shard(self, shard: int, targets: Mapping[str, EncodedTarget]) -> None:
         """Write one shard and, after it, its sidecar.
@@ -100,7 +129,7 @@ class StoreWriter:
         ids = self.ids_of(shard)
         if targets.keys() != set(ids):
             raise ValueError(f"shard {shard} has other utterances: {sorted(targets.keys() ^ set(ids))[:5]}")
-        self._claim()
+        self._write_manifest()
         content, record = shard_content({name: targets[name] for name in ids}, self.manifest.checksum)
         path = self._path(shard)
         write_bytes(path, content)
@@ -110,20 +139,27 @@ class StoreWriter:
         """Write the index, once every process has written its shards (by one process).
 
         Raises:
-            UserError: if shards are missing or damaged.
+            UserError: if shards are missing or damaged, or the disk does not take the index.
         """
         records = [self._whole_record(shard) for shard in range(self.manifest.shards)]
         whole = [record for record in records if record is not None]
         missing = [shard for shard, record in enumerate(records) if record is None]
         if missing:
             raise UserError(f"the store {self.folder} lacks the shards {few(missing)}", fix=RESUME)
-        self._claim()
+        self._write_manifest()
         index = index_bytes(whole)
-        for name in (MANIFEST, INDEX, COMPLETE):
-            remove_leftovers(self.folder / name)
-        write_bytes(self.folder / INDEX, index)
         seals = {MANIFEST: sha256_of(self.manifest.to_json()), INDEX: sha256_of(index)}
-        write_bytes(self.folder / COMPLETE, canonical_json(seals))
+        for name, content in ((INDEX, index), (COMPLETE, canonical_json(seals))):
+            self._write(name, content)
+        remove_abandoned(self.folder)
+
+    def size(self) -> int:
+        """Bytes of what is there now."""
+        sizes = 0
+        for path in self.folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # a temporary file of another process
+                sizes += path.stat().st_size
+        return sizes
 
     def _check_folder(self) -> None:
         path = self.folder / MANIFEST
@@ -141,10 +177,17 @@ class StoreWriter:
                     fix="choose another --teacher_cache",
                 ) from None
 
-    def _claim(self) -> None:
-        path, content = self.folder / MANIFEST, self.manifest.to_json()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if not path.exists() or path.read_bytes() != content:
+    def _write_manifest(self) -> None:
+        make_folder(self.folder)
+        self._write(MANIFEST, self.manifest.to_json())
+
+    def _write(self, name: str, content: bytes) -> None:
+        """Write a file of which there is one in a store, unless it is there."""
+        path = self.folder / name
+        if sha256_of_file(path) == sha256_of(content):
+            return
+        with claimed(path, wait=True):
+            self._check_folder()  # a command that makes another store may have begun meanwhile
             write_bytes(path, content)
 
     def _records(self) -> list[ShardRecord | None]:

@@ -87,10 +87,10 @@ def cache_teachers(
         writer.finish()
     state.wait_for_everyone()
     share = f" (process {state.process_index} of {state.num_processes})" if state.num_processes > 1 else ""
-    size = sum(path.stat().st_size for path in writer.folder.iterdir())
     return (
         f"{writer.folder}: soft targets of {len(rows)} utterances in {writer.manifest.shards} shards, "
-        f"{readable(size)}; {made} utterances made now{share}" + (f", {made / seconds:.3g} a second" if made else "")
+        f"{readable(writer.size())}; {made} utterances made now{share}"
+        + (f", {made / seconds:.3g} a second" if made else "")
     )
 
 
