@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from kd_asr_slr.errors import UserError
-from kd_asr_slr.files import refused, refusing, sha256_of_file
+from kd_asr_slr.files import refusing, sha256_of_file
 from kd_asr_slr.outputs import SparseTargets
 from kd_asr_slr.teachers.formats import format_of
 from kd_asr_slr.teachers.index import Index, Place
