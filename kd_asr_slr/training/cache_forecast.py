@@ -5,10 +5,8 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,11 +21,10 @@ from kd_asr_slr.reporting.tables import markdown_table
 from kd_asr_slr.teachers.batches import batch_to
 from kd_asr_slr.teachers.cache import targets_of
 from kd_asr_slr.teachers.formats import TargetFormat
-from kd_asr_slr.teachers.index import index_bytes
 from kd_asr_slr.teachers.manifest import StoreManifest
 from kd_asr_slr.teachers.pool import TeacherPool
-from kd_asr_slr.teachers.shards import StoredTarget, shard_content, sidecar_bytes
-from kd_asr_slr.teachers.writer import TargetEncoder
+from kd_asr_slr.teachers.shards import StoredTarget
+from kd_asr_slr.training.store_size import Probe, readable
 
 logger = logging.getLogger(__name__)
 
@@ -72,53 +69,15 @@ def refuse_dense_losses(form: TargetFormat, settings: LossSettings, blank_id: in
         )
 
 
-def probe(
-    pool: TeacherPool, items: Any, collate: Any, layers: Sequence[int] = ()
-) -> tuple[dict[str, StoredTarget], float]:
-    """What the teachers say of a few utterances, spread evenly over the corpus.
-
-    Returns:
-        The utterances by id, and how much of the corpus they are, in frames of its input.
-    """
+def probe(pool: TeacherPool, items: Any, collate: Any, layers: Sequence[int] = ()) -> Probe:
+    """What the teachers say of a few utterances, spread evenly over the corpus."""
     count = min(PROBED, len(items))
     chosen = [number * len(items) // count for number in range(count)]
     found: dict[str, StoredTarget] = {}
     for index in chosen:  # one at a time: no padding, and little memory
         batch = collate([items[index]])
         found |= dict(zip(batch["ids"], targets_of(pool.signal(batch_to(batch, pool.device), layers)), strict=True))
-    return found, sum(map(items.length_of, chosen)) / sum(map(items.length_of, range(len(items))))
-
-
-def store_size(manifest: StoreManifest, probed: dict[str, StoredTarget], share: float) -> int:
-    """Bytes of the whole store, estimated from a few utterances that were made: shards, sidecars and index.
-
-    Args:
-        manifest: of the store.
-        probed: the utterances.
-        share: how much of the corpus they are, 0 to 1.
-    """
-    encode = TargetEncoder(manifest)
-    content, record = shard_content({name: encode(name, target) for name, target in probed.items()}, manifest.checksum)
-    taken = len(content) + len(sidecar_bytes(record)) + len(index_bytes([record]))
-    return math.ceil(taken / share) + len(manifest.to_json())
-
-
-def require_room(folder: str | Path, size: int) -> None:
-    """Refuse to begin a store that the disk cannot hold. What is there of it already counts as written.
-
-    Raises:
-        UserError: naming what is needed and what is free.
-    """
-    folder = Path(folder)
-    there = sum(path.stat().st_size for path in folder.glob("shard-*"))
-    disk = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    free = shutil.disk_usage(disk).free
-    if size - there > free:
-        raise UserError(
-            f"the soft targets need about {readable(size - there)} and the disk of {folder} has {readable(free)} left",
-            expected="a disk that holds them",
-            fix="choose another --teacher_cache, or a smaller form (--cache_format quantised, topk or sampled)",
-        )
+    return Probe(found, [items.length_of(index) for index in chosen], sum(map(items.length_of, range(len(items)))))
 
 
 def form_losses(
@@ -199,20 +158,6 @@ def warn_of_loss(form: TargetFormat, losses: Sequence[FormLoss]) -> None:
             "or dense keeps more, and so does a lower temperature",
             *(form.name, FAITHFUL, named),
         )
-
-
-def readable(size: float) -> str:
-    """Bytes with a unit that suits them.
-
-    Example:
-        >>> readable(2_345_678)
-        '2.3 MB'
-    """
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:,.1f} TB"
 
 
 def _number(value: float) -> str:

@@ -21,15 +21,13 @@ from kd_asr_slr.training.cache_forecast import (
     forecast,
     form_losses,
     probe,
-    readable,
     refuse_dense_losses,
-    require_room,
-    store_size,
     warn_of_loss,
 )
 from kd_asr_slr.training.data import augmentation_of, evaluation_items
 from kd_asr_slr.training.matching import utterances_without_teachers
 from kd_asr_slr.training.settings import loss_settings, temperature_schedule
+from kd_asr_slr.training.store_size import readable, require_room, store_size
 from kd_asr_slr.training.teaching import manifest_for, speakers_without_teacher
 from kd_asr_slr.training.untranscribed import training_rows
 
@@ -107,15 +105,15 @@ def look_ahead(
     refuse_dense_losses(form, settings, pool.blank_id, pool.frame_seconds)
     if writer.is_finished:
         return
-    probed, share = probe(pool, items, collate, manifest.hidden_layers)
-    size = store_size(manifest, probed, share)
-    require_room(writer.folder, size)
+    found = probe(pool, items, collate, manifest.hidden_layers)
+    size = store_size(manifest, writer.ids, found)
+    require_room(writer.folder, size, manifest.shards)
     if not PartialState().is_main_process:
         return
-    spoken = {name: target.tensors["log_probs"] for name, target in probed.items() if target.weight}
+    spoken = {name: target.tensors["log_probs"] for name, target in found.said.items() if target.weight}
     schedule = temperature_schedule(training)
     temperatures = sorted({schedule.start, *schedule.milestones.values()})
     losses = form_losses(form, spoken, temperatures, settings, pool.blank_id)
-    dense = 4 * len(pool.tokens) * sum(map(len, spoken.values())) * len(pool.teachers) / share
+    dense = 4 * len(pool.tokens) * sum(map(len, spoken.values())) * len(pool.teachers) / found.share
     say(forecast(manifest, size, dense, losses))
     warn_of_loss(form, losses)

@@ -34,7 +34,7 @@ class FrameBatchSampler(Sampler[list[int]]):
     depends on seed and epoch alone: all processes have the same, and a run that is taken up again goes on with it.
 
     Args:
-        lengths: of each utterance, in input frames (samples, for waveforms), [N].
+        lengths: of each utterance, in input frames (samples, for waveforms), [N]; one without frames counts as one.
         frames: the budget; no utterance may be longer.
         seed: of the run.
 
@@ -49,8 +49,10 @@ class FrameBatchSampler(Sampler[list[int]]):
         self.frames = frames
         self.epoch = 0
         self._seed = seed
-        self._groups = np.floor(np.log(self.lengths) / np.log1p(SPREAD)).astype(np.int64)
-        self._cuts = self._cut()
+        # Whether an utterance without frames is fit for training is for preflight to say, of all of them at once.
+        counted = np.maximum(self.lengths, 1)
+        self._groups = np.floor(np.log(counted) / np.log1p(SPREAD)).astype(np.int64)
+        self._cuts = self._cut(counted)
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch begins."""
@@ -70,13 +72,13 @@ class FrameBatchSampler(Sampler[list[int]]):
     def padding(self) -> float:
         """Share of the frames of an epoch that is padding, 0 to 1; it hardly differs between epochs."""
         padded = sum(len(batch) * int(self.lengths[batch].max()) for batch in self)
-        return 1 - int(self.lengths.sum()) / padded
+        return 1 - int(self.lengths.sum()) / padded if padded else 0.0
 
-    def _cut(self) -> np.ndarray:
+    def _cut(self, lengths: np.ndarray) -> np.ndarray:
         """Where batches begin but the first, in the order of the groups."""
         groups, members = np.unique(self._groups, return_inverse=True)
         longest = np.zeros(len(groups), dtype=np.int64)
-        np.maximum.at(longest, members, self.lengths)
+        np.maximum.at(longest, members, lengths)
         cuts, begin = [], 0
         for place, bound in enumerate(np.sort(longest[members]).tolist()):
             if (place - begin + 1) * bound > self.frames:

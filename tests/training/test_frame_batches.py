@@ -56,16 +56,25 @@ def test_batches_of_phoenix_change_from_epoch_to_epoch(phoenix_lengths: np.ndarr
 
 
 @given(
-    st.lists(st.integers(1, 400), min_size=1, max_size=60), st.integers(0, 800), st.integers(0, 3), st.integers(0, 3)
+    st.lists(st.integers(0, 400), min_size=1, max_size=60), st.integers(0, 800), st.integers(0, 3), st.integers(0, 3)
 )
 def test_every_utterance_once_within_the_budget(lengths: list[int], more: int, seed: int, epoch: int) -> None:
-    budget = max(lengths) + more
+    budget = max(1, *lengths) + more
     sampler = FrameBatchSampler(lengths, budget, seed)
     sampler.set_epoch(epoch)
     batches = list(sampler)
     assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
     assert len(batches) == len(sampler)
-    assert all(batch and len(batch) * max(lengths[index] for index in batch) <= budget for batch in batches)
+    assert all(batch and len(batch) * max(1, *(lengths[index] for index in batch)) <= budget for batch in batches)
+    assert 0 <= sampler.padding < 1
+
+
+@pytest.mark.filterwarnings("error")
+def test_utterances_without_frames_are_left_to_preflight() -> None:
+    """It names all of them (see `test_preflight`); here they take a frame of the budget each."""
+    sampler = build_frame_batches([0, 9, 0, 0, 8], list("abcde"), 9, seed=0)
+    assert sorted(map(sorted, sampler)) == [[0, 2, 3], [1], [4]] and sampler.padding == 0
+    assert len(FrameBatchSampler([0] * 5, 2, seed=0)) == 3
 
 
 def test_an_utterance_longer_than_the_budget_is_named() -> None:
