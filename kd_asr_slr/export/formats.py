@@ -22,7 +22,8 @@ import torch
 from torch import nn
 
 from kd_asr_slr.errors import UserError
-from kd_asr_slr.export.leaner import make_leaner
+from kd_asr_slr.export.leaner import drop_defaults, make_leaner
+from kd_asr_slr.export.lstm import drop_zero_states, group_rows, pack_lstms
 
 FORMATS = {"onnx": "student.onnx", "int8": "student-int8.onnx", "torch_export": "student.pt2"}
 OPSET = 17
@@ -140,13 +141,24 @@ def _write_onnx(network: nn.Module, inputs: tuple[torch.Tensor, ...], names: lis
 
 
 def _quantise(source: Path, target: Path) -> None:
-    from onnxruntime.quantization import QuantType, quantize_dynamic
+    """From float32 to int8; the file with float32 weights is changed on the way."""
+    import onnx
+    from onnxruntime.quantization import QuantType, quant_pre_process, quantize_dynamic
 
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)  # it lists every operator that it leaves as it is
     try:
-        quantize_dynamic(str(source), str(target), weight_type=QuantType.QInt8, per_channel=True)
-        make_leaner(target)
+        model = onnx.load(source)
+        drop_zero_states(model)
+        quant_pre_process(model, source, skip_onnx_shape=True, skip_symbolic_shape=True)
+        model = onnx.load(source)
+        drop_defaults(model)
+        group_rows(model)
+        quantize_dynamic(model, target, weight_type=QuantType.QInt8, per_channel=True)
+        model = onnx.load(target)
+        pack_lstms(model)
+        make_leaner(model)
+        onnx.save(model, target)
     finally:
         logging.disable(before)
 
