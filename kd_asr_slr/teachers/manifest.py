@@ -183,7 +183,7 @@ def read_manifest(path: Path) -> StoreManifest:
             expected="a store of soft targets in a folder of its own",
             fix="choose another --teacher_cache",
         ) from None
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         manifest = None
     if manifest is None or manifest.to_json() != content:
         raise DamagedManifest(f"{path} is damaged", fix=RESUME)
@@ -192,7 +192,7 @@ def read_manifest(path: Path) -> StoreManifest:
 
 def _parsed(fields: Any) -> StoreManifest:
     written, schema = fields.pop(CHECKSUM, None), fields.get("schema")
-    if schema != SCHEMA and written in (None, sha256_of(canonical_json(fields))):
+    if isinstance(schema, int) and schema != SCHEMA and written in (None, sha256_of(canonical_json(fields))):
         raise UserError(
             f"the soft targets are stored in a layout of version {schema}",
             expected=f"version {SCHEMA}",

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from kd_asr_slr.errors import UserError
-from kd_asr_slr.files import refusing, sha256_of_file
+from kd_asr_slr.files import canonical_json, refusing, sha256_of_file
 from kd_asr_slr.outputs import SparseTargets
 from kd_asr_slr.teachers.formats import format_of
 from kd_asr_slr.teachers.index import Index, Place
@@ -143,20 +143,22 @@ class StoreReader:
         return record is not None and record.sha256 == entry["sha256"] == sha256_of_file(path)
 
     def _check_seals(self) -> None:
+        path = self.folder / COMPLETE
         try:
-            with refusing(self.folder / COMPLETE, "read"):
-                seals = json.loads((self.folder / COMPLETE).read_bytes())
+            with refusing(path, "read"):
+                content = path.read_bytes()
         except FileNotFoundError:
             raise UserError(f"the store of soft targets in {self.folder} is not finished", fix=RESUME) from None
-        except ValueError:
-            seals = {}
-        damaged = [
-            name
-            for name in (MANIFEST, INDEX)
-            if not isinstance(seals, dict) or seals.get(name) != sha256_of_file(self.folder / name)
-        ]
-        if damaged:
-            raise UserError(f"{', '.join(damaged)} in {self.folder} is missing or unlike its checksum", fix=RESUME)
+        found = {name: sha256_of_file(self.folder / name) for name in (MANIFEST, INDEX)}
+        if content == canonical_json(found):
+            return
+        try:
+            damaged = [name for name, seal in json.loads(content).items() if found.get(name) != seal]
+        except (ValueError, AttributeError, RecursionError):
+            damaged = []
+        raise UserError(
+            f"{', '.join(damaged or [COMPLETE])} in {self.folder} is missing or unlike its checksum", fix=RESUME
+        )
 
     def _check_sizes(self) -> None:
         damaged = []

@@ -109,10 +109,10 @@ def read_sidecar(path: Path) -> ShardRecord | None:
     """
     try:
         with refusing(path, "read"):
-            content = json.loads(path.read_bytes())
-        record = ShardRecord(**content["record"])
-        whole = content["record_sha256"] == sha256_of(canonical_json(content["record"]))
-    except (FileNotFoundError, ValueError, TypeError, KeyError):
+            content = path.read_bytes()
+        record = ShardRecord(**json.loads(content)["record"])
+        whole = content == sidecar_bytes(record)
+    except (FileNotFoundError, ValueError, TypeError, KeyError, RecursionError):
         return None
     return record if whole else None
 

@@ -122,3 +122,17 @@ def test_a_file_in_the_place_of_the_store_is_one_sentence(tmp_path):
     for folder in (tmp_path / "file", tmp_path / "file" / "store"):
         with pytest.raises(UserError, match="choose another --teacher_cache"):
             write(folder)
+
+
+def test_any_other_content_is_damage_and_only_what_it_stood_for_is_made_again(tmp_path):
+    """Cut by a byte, emptied, zeroed, another file of the store: none of it is read, none ends in a traceback."""
+    write(tmp_path)
+    whole = contents(tmp_path)
+    for file, content in whole.items():
+        others = {b"", content[:-1], content[:9], content + b"\n", bytes(len(content)), b"[]", b"null", b"[" * 100_000}
+        for damaged in others | {whole["complete.json"], whole["shard-00003-of-00004.json"]} - {content}:
+            (tmp_path / file).write_bytes(damaged)
+            with pytest.raises(UserError, match="cache_teachers"):
+                StoreReader(tmp_path).require_whole()
+            assert write(tmp_path) == (SHARD - ("-00003-" in file) if file.startswith("shard") else 0)
+            assert contents(tmp_path) == whole

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import multiprocessing
 import os
 import random
 import signal
+import sys
 import time
 
 import pytest
@@ -155,3 +157,32 @@ def test_two_commands_that_make_different_stores_do_not_mix_them(tmp_path):
     with pytest.raises(UserError, match="made for something else"):
         write_cache(mean_pool(), loader(), second)
     assert contents(tmp_path) == before
+
+
+STEPS = {"open", "os.rename", "os.remove", "os.mkdir", "fcntl.flock"}  # of the interpreter's audit events
+
+
+def write_until(folder, step):
+    """Write a store, and be killed before the given step of those that the system is asked for."""
+    left = itertools.count(step, -1)
+
+    def watch(event, details):
+        if event in STEPS and (event == "fcntl.flock" or str(folder) in str(details[0])) and next(left) == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(watch)
+    write(folder)
+
+
+def test_killed_before_any_step_and_taken_up_again(tmp_path, once):
+    """Every 7th step in turn, so that all kinds of them come up; the last one is after the end."""
+    for step in itertools.count(0, 7):
+        folder = tmp_path / str(step)
+        process = started(write_until, folder, step)
+        process.join(60)
+        write(folder)
+        assert contents(folder) == once, step
+        if process.exitcode == 0:
+            break
+        assert process.exitcode == -signal.SIGKILL
+    assert step > 80
