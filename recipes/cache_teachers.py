@@ -2,8 +2,8 @@
 
     accelerate launch --quiet recipes/cache_teachers.py --config configs/fsdd/student.yaml
 
-Takes the configuration of recipes/distill.py and writes its `teacher_cache`. Several processes share the shards; a
-killed run is taken up again by the same command; what is there already is reused.
+Takes the configuration of recipes/distill.py and writes its `teacher_cache`. Several processes share the shards, and so
+do several such commands; a killed run is taken up again by the same command; what is there already is reused.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from kd_asr_slr.errors import UserError
 from kd_asr_slr.files import LOCK, TEMPORARY, owner, refused
 
 try:
@@ -65,10 +66,10 @@ def claimed(part: Path, wait: bool = False) -> Iterator[bool]:
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove what killed processes left in a store: locks that nobody holds, and temporary files."""
+    """Remove what killed processes left in a store, where that is allowed: locks nobody holds, and temporary files."""
     matches = (HIDDEN.fullmatch(entry.name) for entry in folder.iterdir())
     for stem in {match[1] for match in matches if match}:
-        with claimed(folder / stem):
+        with contextlib.suppress(UserError), claimed(folder / stem):
             pass
 
 

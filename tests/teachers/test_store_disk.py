@@ -182,3 +182,16 @@ def test_a_finished_store_is_not_touched_again(tmp_path):
     before = {path: path.stat().st_mtime_ns for path in [tmp_path, *tmp_path.iterdir()]}
     assert write(tmp_path) == 0
     assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_a_finished_store_that_may_not_be_written_is_no_obstacle(tmp_path, monkeypatch):
+    """One that a group shares, with what a killed process of its owner left."""
+    write(tmp_path)
+    (tmp_path / ".index.lock").touch()
+
+    def refuse(path, *arguments, **options):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    monkeypatch.setattr("kd_asr_slr.teachers.claims.os.open", refuse)
+    assert write(tmp_path) == 0
+    read(tmp_path)
