@@ -25,6 +25,7 @@ except ImportError:  # Windows: no locks
     fcntl = None  # type: ignore[assignment]
 
 ABANDONED = 24 * 3600  # seconds after which a temporary file is nobody's, wherever its process ran
+ATTEMPTS = 100  # to open a lock that others remove at the same time
 NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}  # of some network disks
 HIDDEN = re.compile(rf"\.(shard-\d+-of-\d+|manifest|index|complete)(\..*\{TEMPORARY}|\{LOCK})")
 
@@ -75,20 +76,23 @@ def remove_abandoned(folder: Path) -> None:
 
 def _take(lock: Path, wait: bool) -> tuple[int, bool] | None:
     """The open lock file, and whether others heed it; None where another process has it."""
-    while True:
+    for attempt in range(ATTEMPTS):
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             heeded = _locked(descriptor, wait)
-            if heeded is not None and os.path.samestat(os.fstat(descriptor), os.stat(lock)):
+            if heeded is None:
+                os.close(descriptor)
+                return None
+            if os.path.samestat(os.fstat(descriptor), os.stat(lock)):
                 return descriptor, heeded
         except FileNotFoundError:  # who had it has removed it since it was opened: another one has to be made
-            heeded = False
+            pass
         except BaseException:
             os.close(descriptor)
             raise
-        os.close(descriptor)
-        if heeded is None:
-            return None
+        if attempt < ATTEMPTS - 1:
+            os.close(descriptor)
+    return descriptor, False  # a disk on which an open file is not the one of its name
 
 
 def _locked(descriptor: int, wait: bool) -> bool | None:

@@ -195,9 +195,9 @@ class StoreWriter:
         return [read_sidecar(path) for path in sorted(self.folder.glob("shard-*.json"))]
 
     def _has_own_shards(self) -> bool:
-        """Whether there are shards here, and all of them were made for this manifest."""
-        records = self._records()
-        return bool(records) and all(record and record.manifest == self.manifest.checksum for record in records)
+        """Whether there are shards here, and all that can be read were made for this manifest."""
+        own = [record.manifest == self.manifest.checksum for record in self._records() if record is not None]
+        return bool(own) and all(own)
 
     def _require_own_shards(self) -> None:
         """A damaged manifest does not say what the store was made from; the sidecars of its shards do."""

@@ -66,3 +66,19 @@ def test_two_processes_write_what_one_writes(
     made = [int(number) for number in re.findall(r"(\d+) utterances made now \(process [01] of 2\)", result.out)]
     assert made == [COPIES * 12, COPIES * 12]
     assert content(folder) == reference
+
+
+@pytest.mark.slow
+def test_two_commands_on_one_store_of_which_one_is_killed(
+    options: dict[str, Any], reference: dict[str, bytes], tmp_path: Path
+) -> None:
+    folder = tmp_path / "store"
+    victim, other = (start("cache_teachers", teacher_cache=folder, **options) for _ in range(2))
+    deadline = time.monotonic() + 120
+    while len(list(folder.glob("shard-*.json"))) < 20 and victim.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    victim.kill()
+    assert finished(victim).code == -9
+    result = finished(other)
+    assert result.code == 0, result.err
+    assert content(folder) == reference

@@ -113,6 +113,10 @@ def test_a_lost_manifest_is_written_again_and_nothing_else(tmp_path):
     assert write(tmp_path) == 0
     assert contents(tmp_path) == whole
     (tmp_path / "manifest.json").unlink()
+    (tmp_path / "shard-00001-of-00004.json").write_text("{")
+    assert write(tmp_path) == SHARD
+    assert contents(tmp_path) == whole
+    (tmp_path / "manifest.json").unlink()
     with pytest.raises(UserError, match="choose another --teacher_cache"):
         write(tmp_path, "quantised")
 

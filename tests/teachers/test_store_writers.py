@@ -140,6 +140,12 @@ def test_a_disk_without_locks_is_written_all_the_same(tmp_path, once, monkeypatc
     assert contents(tmp_path) == once | {left.name: b"half"}
 
 
+def test_a_disk_that_shows_an_open_file_as_another_one_is_written_all_the_same(tmp_path, once, monkeypatch):
+    monkeypatch.setattr(claims.os.path, "samestat", lambda one, other: False)
+    assert write(tmp_path) == COUNT
+    assert contents(tmp_path) == once
+
+
 def test_locks_that_the_disk_refuses_otherwise_are_one_sentence(tmp_path, monkeypatch):
     def refuse(path, *arguments):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
