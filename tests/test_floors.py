@@ -10,7 +10,7 @@ import pytest
 PACKAGE = "kd_asr_slr"
 FLOORS = {
     "errors": 0, "outputs": 0, "blocks": 0, "text": 0, "glosses": 0, "files": 0, "hub_names": 0, "progress": 0,
-    "arguments": 0, "tool_arguments": 0, "command_line": 0, "yaml_options": 0, "stages": 0,
+    "arguments": 0, "tool_arguments": 0, "command_line": 0, "yaml_options": 0, "stages": 0, "kernels": 0,
     "installation": 0,
     "corpora": 1, "processing": 1, "models": 1, "decoding": 1, "scoring": 1,
     "teachers": 2, "losses": 2, "reporting": 2,
@@ -88,6 +88,20 @@ def test_heavy_packages_are_imported_where_they_are_used(repository: Path) -> No
     for path in modules(repository):
         roots = {name.split(".")[0] for name in top_level_imports(ast.parse(path.read_text(encoding="utf-8")))}
         assert not roots & set(LAZY_EVERYWHERE), f"{path} imports {roots & set(LAZY_EVERYWHERE)} at its top"
+
+
+def test_compiled_loops_are_imported_where_they_are_used(repository: Path) -> None:
+    """numba, and what imports it at its top: the kernels themselves but for `dispatch` and `buffers`."""
+    light = {f"{PACKAGE}.kernels.{name}" for name in ("dispatch", "buffers")}
+    for path in modules(repository):
+        names = top_level_imports(ast.parse(path.read_text(encoding="utf-8")))
+        compiled = {name for name in names if name.split(".")[0] in ("numba", "llvmlite")}
+        if room_of(path, repository) != "kernels":
+            kernels = {name.rpartition(".")[0] for name in names if name.startswith(f"{PACKAGE}.kernels")}
+            compiled |= kernels - light
+        elif path.stem not in ("dispatch", "buffers", "__init__"):
+            compiled = set()
+        assert not compiled, f"{path} imports {compiled} at its top"
 
 
 def test_nothing_imports_a_recipe(repository: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
+from kd_asr_slr.kernels.dispatch import applies, in_threads
 from kd_asr_slr.losses.masking import length_mask
 
 
@@ -38,6 +39,8 @@ def label_frames(
         [tensor([[ 0, -1]])]
     """
     counts = (labels >= 0).sum(1)  # [B]
+    if applies(*(logits for logits, _ in sides)):
+        return [_compiled(*side, labels, counts, blank_id) for side in sides]
     states = torch.full((len(labels), 2 * labels.shape[1] + 1), blank_id, device=labels.device)  # [B, S]
     states[:, 1::2] = labels.clamp(min=0)
     skips = F.pad((states[:, 2:] != states[:, :-2]) & (states[:, 2:] != blank_id), (2, 0))  # [B, S]
@@ -47,6 +50,18 @@ def label_frames(
     skips, counts = skips[:, : states.shape[1]].repeat(len(sides), 1), counts.repeat(len(sides))
     paths = _best_paths(torch.cat(emissions), torch.cat([lengths for _, lengths in sides]), skips, counts)
     return [path[:, :size] for path, size in zip(paths.chunk(len(sides)), sizes, strict=True)]
+
+
+def _compiled(
+    logits: torch.Tensor, lengths: torch.Tensor, labels: torch.Tensor, counts: torch.Tensor, blank_id: int
+) -> torch.Tensor:
+    """The label of every frame, [B, T], in one loop over the utterances."""
+    from kd_asr_slr.kernels.paths import best_paths
+
+    path = torch.full(logits.shape[:2], -1)
+    size = logits.shape[1] * 2 * labels.shape[1]
+    in_threads(best_paths, len(logits), size, logits, lengths, labels, counts, blank_id, path)
+    return path
 
 
 def _emissions(logits: torch.Tensor, states: torch.Tensor, unknown: torch.Tensor, size: int) -> torch.Tensor:

@@ -8,7 +8,6 @@ from kd_asr_slr.losses.base import Batch
 from kd_asr_slr.losses.ctc_target import FrameDistillation, LastCall, Pairs
 from kd_asr_slr.losses.kl import selected_kl
 from kd_asr_slr.losses.masking import Rows, mean_per_utterance
-from kd_asr_slr.losses.shifted_kl import shifted_kl
 from kd_asr_slr.losses.sparse_kl import selected_sparse_kl
 from kd_asr_slr.outputs import CTCOutput, SparseTargets, TeacherSignal, given
 
@@ -42,26 +41,17 @@ class CTCDistillation(FrameDistillation):
         self, output: CTCOutput, signal: TeacherSignal | None, batch: Batch, temperature: float = 1.0
     ) -> torch.Tensor:
         signal = given(signal, "signal")
-        pairs = self._pairs(output, signal, batch, temperature, search=False)
-        shifts = None
-        if self.rates.shift:
-            window = self.settings.match_window
-            divergence, selected, shifts = shifted_kl(
-                pairs.student, *self._sought(pairs), window, temperature, self.dropped
-            )  # [N], [B, P], [B]
-            rows = selected.nonzero(as_tuple=True)
-        else:
-            selected = self._select(pairs)
-            rows = selected.nonzero(as_tuple=True)
-            divergence = self._divergence(pairs, rows, temperature)
-        self._last = LastCall(output, signal, valid=pairs.valid, selected=selected, shifts=shifts)
+        pairs = self._pairs(output, signal, batch, temperature)
+        selected, rows, teacher_rows = pairs.beside(self._select(pairs))  # [B, P]
+        divergence = self._divergence(pairs, rows, teacher_rows, temperature)
+        self._last = LastCall(output, signal, valid=pairs.valid, selected=selected, shifts=pairs.shifts)
         return mean_per_utterance(divergence, rows, selected) * signal.weight.to(divergence.dtype)
 
-    def _divergence(self, pairs: Pairs, rows: Rows, temperature: float) -> torch.Tensor:
-        """Of the rows, which both sides have at the same positions, [N]."""
+    def _divergence(self, pairs: Pairs, rows: Rows, teacher_rows: Rows, temperature: float) -> torch.Tensor:
+        """Of the rows of both sides, [N]."""
         if isinstance(pairs.scores, SparseTargets):
             return selected_sparse_kl(pairs.student, pairs.scores, rows, temperature, self.dropped)
-        return selected_kl(pairs.student, pairs.scores, rows, temperature, self.dropped)
+        return selected_kl(pairs.student, pairs.scores, rows, temperature, self.dropped, teacher_rows)
 
     def diagnostics(self, output: CTCOutput, signal: TeacherSignal | None, batch: Batch) -> dict[str, float]:
         """`valid_frame_ratio`: frames (or labels) that are matched, of all for which a teacher speaks.

@@ -117,10 +117,8 @@ class FrameDistillation(Loss):
                 self(output, signal, batch)
         return given(self._last, "the last call").found
 
-    def _pairs(
-        self, output: CTCOutput, signal: TeacherSignal, batch: Batch, temperature: float = 1.0, search: bool = True
-    ) -> Pairs:
-        """Both sides; without `search` whoever calls looks for the shifts."""
+    def _pairs(self, output: CTCOutput, signal: TeacherSignal, batch: Batch, temperature: float = 1.0) -> Pairs:
+        """Both sides; with "shift" after the search, for shifts that make CTC-KD least on what it selects."""
         if self.settings.rate_matching == "tokens":
             return self._label_pairs(output, signal, batch)
         with torch.no_grad():
@@ -132,15 +130,11 @@ class FrameDistillation(Loss):
             pairs = Pairs(
                 output.logits, scores, speaking_mask(lengths, signal.weight, scores.shape[1]), output.logit_lengths
             )
-            if not (self.rates.shift and search):
+            if not self.rates.shift:
                 return pairs
-            sought = self._sought(pairs)
-            shifts = best_shifts(pairs.student, *sought, self.settings.match_window, temperature, self.dropped)
-            return replace(pairs, scores=sought[0], shifts=shifts)
-
-    def _sought(self, pairs: Pairs) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Teacher, frames that count and student's lengths, for shifts that make CTC-KD least on what it selects."""
-        return cast(torch.Tensor, pairs.teacher), self._select(pairs), pairs.lengths
+            teacher = cast(torch.Tensor, pairs.teacher)
+            sought = teacher, self._select(pairs), pairs.lengths, self.settings.match_window
+            return replace(pairs, scores=teacher, shifts=best_shifts(pairs.student, *sought, temperature, self.dropped))
 
     def _label_pairs(self, output: CTCOutput, signal: TeacherSignal, batch: Batch) -> Pairs:
         """One pair a label."""

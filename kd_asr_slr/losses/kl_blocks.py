@@ -6,10 +6,13 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from kd_asr_slr.blocks import are_safe, rows_at_once
-from kd_asr_slr.losses.row_sources import RowSource
+from kd_asr_slr.kernels.buffers import BUFFERS
+from kd_asr_slr.kernels.dispatch import applies, in_threads
+from kd_asr_slr.losses.row_sources import RowsBetween, RowSource
 from kd_asr_slr.outputs import given
 
 SAFE_PROBABILITY = 1e-9  # its logarithm is exact to 1e-6
@@ -68,9 +71,9 @@ class Divergence:
 
     Attributes:
         values: [N], KL(teacher_T || student_T) * T^2.
-        gradient: T * (student_T - teacher_T), each row divided by its `scale`: [N, V] where `Sides.compact`, else
-            [M, V] with 0 in the other rows, so that no second one is needed to spread it out. None where it was not
-            asked for.
+        gradient: T * (student_T - teacher_T), each row divided by its `scale`: [M, V] with its rows in their places,
+            so that no second one is needed to spread it out, or [N, V] (see `Sides.compact`); for `spread` only. None
+            where it was not asked for.
         scale: [N].
     """
 
@@ -86,12 +89,12 @@ def one_pass(sides: Sides, with_gradient: bool = True) -> Divergence:
     is sum p ((b - a) - (B - A)): the difference goes into every class, where the terms are as small as the divergence
     is; outside of the sum, large terms would cancel.
     """
-    gradient = _room_for_gradient(sides) if with_gradient else None
-    found = None
-    scores = sides.student.scores
-    if scores.device.type == "cpu" and scores.dtype != torch.float16:  # it holds no large exponential
-        found = _plain_exponentials(sides, gradient)
-    return _softmaxes(sides, gradient) if found is None else found
+    scores, found = sides.student.scores, None
+    if applies(scores, sides.teacher.scores):
+        found = _compiled(sides, with_gradient)
+    elif scores.device.type == "cpu" and scores.dtype != torch.float16:  # it holds no large exponential
+        found = _plain_exponentials(sides, with_gradient)
+    return _softmaxes(sides, with_gradient) if found is None else found
 
 
 def spread(
@@ -100,7 +103,8 @@ def spread(
     """A gradient with each row times its scale, in place, and at its place among rows of 0.
 
     Args:
-        gradient: [N, V] of the rows that count, or [M, V] with 0 in the others.
+        gradient: [N, V] of the rows that count, or [M, V] with 0 in the others, which may hold anything where compiled
+            loops are used.
         scale: [N].
         places: [N], where these rows are; None: N is M, and all of them are in their places.
         like: [M, V].
@@ -108,15 +112,29 @@ def spread(
     Returns:
         [M, V].
     """
-    if places is None:
-        return gradient.mul_(scale.unsqueeze(1))
-    if len(gradient) < len(like):
+    if places is not None and len(gradient) < len(like):
         return torch.zeros_like(like).index_copy_(0, places, gradient.mul_(scale.unsqueeze(1)))
-    return gradient.mul_(scale.new_zeros(len(like)).index_copy_(0, places, scale).unsqueeze(1))
+    kept, factors = torch.ones(len(like), dtype=torch.bool, device=like.device), scale
+    if places is not None:
+        kept = kept.logical_not_().index_fill_(0, places, True)
+        factors = scale.new_zeros(len(like)).index_copy_(0, places, scale)
+    if not applies(gradient):
+        return gradient.mul_(factors.unsqueeze(1))
+    from kd_asr_slr.kernels.divergence import scale as scale_rows
+
+    in_threads(scale_rows, len(like), like.shape[1], gradient, kept, factors.to(gradient.dtype))
+    return gradient
 
 
-def _room_for_gradient(sides: Sides) -> torch.Tensor:
+def _or_none(places: torch.Tensor | None) -> torch.Tensor:
+    """For a compiled loop, which takes no None."""
+    return torch.empty(0, dtype=torch.long) if places is None else places
+
+
+def _room_for_gradient(sides: Sides, wanted: bool) -> torch.Tensor | None:
     scores = sides.student.scores
+    if not wanted:
+        return None
     if sides.compact or sides.count == len(scores):
         return scores.new_empty(sides.count, scores.shape[1])
     return torch.zeros_like(scores)
@@ -128,12 +146,46 @@ def _write(gradient: torch.Tensor, sides: Sides, rows: slice, block: torch.Tenso
         gradient.index_copy_(0, given(sides.student.places, "places")[rows], block.to(gradient.dtype))
 
 
-def _plain_exponentials(sides: Sides, gradient: torch.Tensor | None) -> Divergence | None:
+def _compiled(sides: Sides, with_gradient: bool) -> Divergence | None:
+    """`_plain_exponentials` in one loop over the rows; the gradient is [M, V], with anything in the other rows."""
+    from kd_asr_slr.kernels.divergence import divergence
+
+    student, teacher = sides.student, sides.teacher
+    scores, nothing = student.scores, student.scores.new_empty(0)
+    between = (_or_none(None), nothing, -math.inf)
+    if isinstance(teacher, RowsBetween):
+        lowest = -math.inf if teacher.lowest is None else teacher.lowest
+        between = (teacher.later, teacher.share.flatten().float(), lowest)
+    gradient = BUFFERS.take(*scores.shape) if with_gradient else nothing.view(0, 0)
+    found = Divergence(
+        scores.new_empty(sides.count), gradient if with_gradient else None, scores.new_empty(sides.count)
+    )
+    safe = in_threads(
+        divergence,
+        sides.count,
+        2 * scores.shape[1],
+        scores,
+        _or_none(student.places),
+        teacher.scores,
+        _or_none(teacher.places),
+        *between[:2],
+        np.float32(between[2]),
+        np.float32(sides.temperature),
+        -1 if sides.drop_class is None else sides.drop_class,
+        found.values,
+        found.scale,
+        gradient,
+    )
+    return found if all(safe) else None
+
+
+def _plain_exponentials(sides: Sides, with_gradient: bool) -> Divergence | None:
     """`one_pass` with exponentials of the scores as they are: no pass for the largest of a row, none to normalise them.
 
     None where that went wrong: a probability of 0, or scores whose exponentials over- or underflow. To ask costs
     nothing on a processor; a GPU would have to wait.
     """
+    gradient = _room_for_gradient(sides, with_gradient)
     values = sides.student.scores.new_empty(sides.count, dtype=sides.dtype)
     totals = values.new_empty(2, sides.count)  # of student and teacher
     for rows, room in sides.blocks(3):
@@ -201,8 +253,9 @@ def _exponentials(ours: torch.Tensor, theirs: torch.Tensor, temperature: float, 
         out.exp_()
 
 
-def _softmaxes(sides: Sides, gradient: torch.Tensor | None) -> Divergence:
+def _softmaxes(sides: Sides, with_gradient: bool) -> Divergence:
     """`one_pass` for any scores at all."""
+    gradient = _room_for_gradient(sides, with_gradient)
     values = sides.student.scores.new_empty(sides.count, dtype=sides.dtype)
     floor = torch.finfo(sides.dtype).min / 4
     for rows, room in sides.blocks(4):

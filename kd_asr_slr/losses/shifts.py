@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
 from kd_asr_slr.blocks import log_totals, rows_at_once
+from kd_asr_slr.kernels.dispatch import applies, in_threads
 from kd_asr_slr.losses.masking import Rows, at_least_float32
 from kd_asr_slr.losses.row_sources import LOG_ZERO
 
@@ -55,8 +57,13 @@ def best_shifts(
     """
     if student_logits.numel() == 0 or teacher_log_probs.numel() == 0:  # no frame is met under any shift
         return lengths.new_zeros(len(lengths), dtype=torch.long)
-    with torch.autocast(student_logits.device.type, enabled=False):  # the products in float32
-        divergence = _banded_kl(student_logits, teacher_log_probs, window, temperature, drop_class)  # [B, T', 2 n + 1]
+    divergence = None  # [B, T', 2 n + 1]
+    if applies(student_logits, teacher_log_probs):
+        sides = student_logits, teacher_log_probs, counted, lengths
+        divergence = _compiled(*sides, window, temperature, drop_class)
+    if divergence is None:
+        with torch.autocast(student_logits.device.type, enabled=False):  # the products in float32
+            divergence = _banded_kl(student_logits, teacher_log_probs, window, temperature, drop_class)
     return least_shifts(divergence, counted, lengths, window)
 
 
@@ -70,14 +77,15 @@ def least_shifts(divergence: torch.Tensor, counted: torch.Tensor, lengths: torch
         lengths: [B], valid frames of the student.
         window: n.
     """
-    order = torch.tensor(sorted(range(-window, window + 1), key=abs), device=counted.device)  # [2 n + 1]
-    partners = torch.arange(divergence.shape[1], device=counted.device).unsqueeze(1) + order  # [T', 2 n + 1]
+    offsets = torch.arange(-window, window + 1, device=counted.device)  # [2 n + 1]
+    partners = torch.arange(divergence.shape[1], device=counted.device).unsqueeze(1) + offsets  # [T', 2 n + 1]
     paired = counted.unsqueeze(2) & (partners >= 0) & (partners < lengths[:, None, None])  # [B, T', 2 n + 1]
-    total = torch.where(paired, divergence[..., order + window], 0.0).sum(1)
+    total = torch.where(paired, divergence, 0.0).sum(1)
     costs = torch.where(paired.any(1), total / paired.sum(1).clamp(min=1), torch.inf)  # [B, 2 n + 1]
     least = costs.amin(1, keepdim=True)
     near = costs <= least + SAME * (1 + least.abs())
-    return order[near.long().argmax(1)]
+    nearest_first = offsets.abs().argsort(stable=True)
+    return offsets[nearest_first][near[:, nearest_first].long().argmax(1)]
 
 
 def met_frames(
@@ -100,6 +108,38 @@ def met_frames(
     met = inside & mask.gather(1, sources.clamp(0, mask.shape[1] - 1))
     utterance, frame = met.nonzero(as_tuple=True)
     return met, (utterance, frame), (utterance, frame - shifts[utterance])
+
+
+def _compiled(
+    student: torch.Tensor,
+    teacher: torch.Tensor,
+    counted: torch.Tensor,
+    lengths: torch.Tensor,
+    window: int,
+    temperature: float,
+    drop_class: int | None,
+) -> torch.Tensor | None:
+    """`_banded_kl` in one loop over the frames; None where plain exponentials over- or underflow."""
+    from kd_asr_slr.kernels.shifts import banded
+
+    count, frames, width = teacher.shape
+    divergence = teacher.new_zeros(count, frames, 2 * window + 1)
+    normalisers = student.new_zeros(student.shape[:2])
+    safe = in_threads(
+        banded,
+        count * ((frames + 1) // 2) + normalisers.numel(),
+        (1 + window) * width,
+        student,
+        teacher,
+        counted.contiguous(),
+        lengths,
+        window,
+        np.float32(temperature),
+        -1 if drop_class is None else drop_class,
+        divergence,
+        normalisers,
+    )
+    return divergence.add_(beside_each(normalisers, frames, window)) if all(safe) else None
 
 
 def _banded_kl(

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 
 from kd_asr_slr.blocks import rows_at_once
+from kd_asr_slr.kernels.buffers import BUFFERS
+from kd_asr_slr.kernels.dispatch import applies, in_threads
 from kd_asr_slr.outputs import given
 
 HELD = 2  # teachers whose logits are kept back at most
@@ -31,6 +33,12 @@ class _Part:
             return self.logits[utterances, frames]
         row = self.row_of[utterances.start]
         return self.logits[row : row + 1, frames]
+
+    def addresses(self, count: int) -> list[int]:
+        """Where the logits of each of so many utterances begin in memory; 0 where it does not speak for one."""
+        first, step = self.logits.data_ptr(), self.logits.stride(0) * self.logits.element_size()
+        rows = dict(zip(range(count), range(count), strict=True)) if self.row_of is None else self.row_of
+        return [first + rows[utterance] * step if utterance in rows else 0 for utterance in range(count)]
 
 
 _Piece = tuple[torch.Tensor, torch.Tensor]  # a teacher's logits of a block, and its share there
@@ -145,8 +153,13 @@ class StreamingMean:
 
     def _blend(self, parts: Sequence[_Part], shares: torch.Tensor, last: bool = False) -> None:
         """mean = shares[0] * mean + sum over p of shares[1 + p] * part p; shares is [1 + P, B]."""
-        self._make_room(parts)
+        before = self._make_room(parts)
         mean = given(self._mean, "the mean")
+        if self.mean == "log" and applies(mean, *(part.logits for part in parts)):
+            self._blend_compiled(parts, shares, before, last)
+            return
+        for utterance, valid in enumerate(self._valid):
+            mean[utterance, max(valid, before) :] = -math.log(mean.shape[2])
         old = (shares[0] > 0).tolist()
         together = all(part.row_of is None for part in parts) and len(set(old)) == 1
         coefficients = shares.to(mean.device, torch.float32)[..., None, None]  # [1 + P, B, 1, 1]
@@ -162,6 +175,24 @@ class StreamingMean:
                 add(block, coefficients[0, utterances] if old[utterances.start] else None, pieces)
             if last and self.mean == "log":
                 torch.log_softmax(block, dim=-1, out=block)  # a row is written after it was read
+
+    def _blend_compiled(self, parts: Sequence[_Part], shares: torch.Tensor, before: int, last: bool) -> None:
+        """`_blend` of logits in one loop over the frames, of which so many were there before."""
+        from kd_asr_slr.kernels.mean import mean_of_logits
+
+        mean = given(self._mean, "the mean")
+        in_threads(
+            mean_of_logits,
+            mean.shape[0] * mean.shape[1],
+            (1 + len(parts)) * mean.shape[2],
+            mean,
+            torch.tensor([part.addresses(self.batch_size) for part in parts]).view(-1, self.batch_size),
+            torch.tensor([part.logits.shape[1] for part in parts], dtype=torch.long),
+            shares.float(),
+            torch.tensor(self._valid),
+            before,
+            last,
+        )
 
     def _add_logits(self, block: torch.Tensor, share: torch.Tensor | None, pieces: Sequence[_Piece]) -> None:
         """block * share + sum of the pieces by theirs; where there is no share, whatever stands in the block goes."""
@@ -197,15 +228,21 @@ class StreamingMean:
             for start in range(0, valid, step):
                 yield slice(utterance, utterance + 1), slice(start, min(start + step, valid))
 
-    def _make_room(self, parts: Sequence[_Part]) -> None:
+    def _make_room(self, parts: Sequence[_Part]) -> int:
+        """Room for the frames of these; how many there were before. What is new holds anything."""
         frames = max((part.logits.shape[1] for part in parts), default=0)
         if self._mean is None:
-            like, before = parts[0].logits, 0
-            self._mean = like.new_empty(self.batch_size, frames, like.shape[2], dtype=torch.float32)
-        elif frames > (before := self._mean.shape[1]):  # another network pads the same utterances to more frames
+            self._mean = _room(self.batch_size, frames, parts[0].logits)
+            return 0
+        before = self._mean.shape[1]
+        if frames > before:  # another network pads the same utterances to more frames
             self._mean = torch.nn.functional.pad(self._mean, (0, 0, 0, frames - before))
-        else:
-            return
-        uniform = -math.log(self._mean.shape[2])
-        for utterance, valid in enumerate(self._valid):
-            self._mean[utterance, max(valid, before) :] = uniform
+        return before
+
+
+def _room(count: int, frames: int, like: torch.Tensor) -> torch.Tensor:
+    """Float32 for so many frames of utterances, holding anything."""
+    shape = count, frames, like.shape[2]
+    if like.device.type == "cpu":
+        return BUFFERS.take(*shape)
+    return like.new_empty(shape, dtype=torch.float32)

@@ -1,0 +1,51 @@
+"""When a compiled loop is used, and how its rows are shared among threads."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import torch
+
+# Numbers of a tensor. With fewer the calls of torch cost little, and a short run need not wait for the compiler.
+SMALLEST = 2**16
+FOR_A_THREAD = 2**17  # to wake another thread takes as long as this many
+
+
+def applies(*tensors: torch.Tensor) -> bool:
+    """Whether compiled loops do for these: float32 on a processor, as they lie in memory, the first large enough."""
+    return tensors[0].numel() >= SMALLEST and all(
+        tensor.device.type == "cpu" and tensor.dtype == torch.float32 and tensor.is_contiguous() for tensor in tensors
+    )
+
+
+def in_threads(kernel: Callable[..., Any], count: int, size: int, *arguments: Any) -> list[Any]:
+    """kernel(*arguments, first, count, step), for each of torch's threads; what each returned.
+
+    Each does the rows `range(first, count, step)`: taken in turn, so that all have as much to do where rows differ.
+
+    Args:
+        kernel: a loop that lets go of the interpreter.
+        count: rows.
+        size: numbers that are read for each of them.
+        *arguments: tensors, which it gets as arrays, and numbers.
+
+    Example:
+        >>> in_threads(lambda rows, first, count, step: rows[first:count:step].sum(), 3, 1, torch.ones(3))
+        [3.0]
+    """
+    given = [part.detach().numpy() if isinstance(part, torch.Tensor) else part for part in arguments]
+    parts = max(1, min(torch.get_num_threads(), count, count * size // FOR_A_THREAD))
+    waiting = [_pool(parts).submit(kernel, *given, part, count, parts) for part in range(1, parts)]
+    return [kernel(*given, 0, count, parts), *(part.result() for part in waiting)]
+
+
+@functools.cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="kd_asr_slr-kernel")
+
+
+os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not live on in a forked process

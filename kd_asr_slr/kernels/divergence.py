@@ -1,0 +1,126 @@
+"""The Kullback-Leibler divergence of rows and its gradient, a row at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kd_asr_slr.kernels.compiling import F32, HIGHEST, LARGEST, LOWEST, compiled, exp
+
+
+@compiled
+def _exponentials(
+    ours: np.ndarray,
+    theirs: np.ndarray,
+    inverse: np.float32,
+    probs: np.ndarray,
+    targets: np.ndarray,
+) -> tuple[np.float32, np.float32]:
+    """exp(scores / T) of both sides, and their sums."""
+    our_total, their_total = F32(0.0), F32(0.0)
+    for v in range(len(ours)):
+        prob, target = exp(ours[v] * inverse), exp(theirs[v] * inverse)
+        probs[v], targets[v] = prob, target
+        our_total += prob
+        their_total += target
+    return our_total, their_total
+
+
+@compiled
+def _compare(ours: np.ndarray, theirs: np.ndarray, targets: np.ndarray, shift: np.float32) -> np.float32:
+    """The sum of (theirs - ours - shift) * targets."""
+    total = F32(0.0)
+    for v in range(len(ours)):
+        total += (theirs[v] - ours[v] - shift) * targets[v]
+    return total
+
+
+@compiled
+def _between(before: np.ndarray, after: np.ndarray, share: np.float32, lowest: np.float32, out: np.ndarray) -> None:
+    """`1 - share` of one row and `share` of the next; what is lower counts as `lowest`."""
+    for v in range(len(out)):
+        low, high = max(before[v], lowest), max(after[v], lowest)
+        out[v] = low + share * (high - low)
+
+
+@compiled
+def divergence(
+    student: np.ndarray,
+    places: np.ndarray,
+    teacher: np.ndarray,
+    their_places: np.ndarray,
+    later: np.ndarray,
+    shares: np.ndarray,
+    lowest: np.float32,
+    temperature: np.float32,
+    dropped: int,
+    values: np.ndarray,
+    scales: np.ndarray,
+    gradient: np.ndarray,
+    first: int,
+    count: int,
+    step: int,
+) -> bool:
+    """`losses.kl_blocks.one_pass` of the rows of a thread, with exponentials of the scores as they are.
+
+    Args:
+        student: [M, V].
+        places: [N], its rows that count; empty: all of them, in their order.
+        teacher: [M', V].
+        their_places: [N]; empty: all of them, in their order.
+        later: [N], the row after it, where frames are interpolated; else empty.
+        shares: [N], of the later row; else empty.
+        lowest: what lower scores of the teacher count as, where frames are interpolated.
+        temperature: T.
+        dropped: class left out; -1: none.
+        values: [N], where the divergence goes.
+        scales: [N], where T over the student's totals goes.
+        gradient: [M, V], where the gradient goes, each row divided by its scale; [0, 0]: nowhere.
+
+    Returns:
+        Whether no exponential that counts has over- or underflowed.
+    """
+    width = student.shape[1]
+    probs, targets, between = np.empty(width, F32), np.empty(width, F32), np.empty(width, F32)
+    inverse, safe = F32(1.0) / temperature, True
+    for row in range(first, count, step):
+        place = places[row] if len(places) else row
+        ours = student[place]
+        theirs = teacher[their_places[row] if len(their_places) else row]
+        if len(later):
+            _between(theirs, teacher[later[row]], shares[row], lowest, between)
+            theirs = between
+        # Behind the dropped class, and before it; where none is dropped, all classes and none.
+        behind = dropped + 1
+        our_total, their_total = _exponentials(
+            ours[behind:], theirs[behind:], inverse, probs[behind:], targets[behind:]
+        )
+        if dropped > 0:
+            parts = _exponentials(ours[:dropped], theirs[:dropped], inverse, probs, targets)
+            our_total, their_total = our_total + parts[0], their_total + parts[1]
+        ratio = their_total / our_total
+        shift = temperature * np.log(ratio)  # T times the difference of the log-normalisers
+        value = _compare(ours[behind:], theirs[behind:], targets[behind:], shift)
+        if dropped > 0:
+            value += _compare(ours[:dropped], theirs[:dropped], targets, shift)
+        values[row], scales[row] = value * temperature / their_total, temperature / our_total
+        safe &= LOWEST < our_total < HIGHEST and LOWEST < their_total < HIGHEST and abs(value) < LARGEST
+        if len(gradient):
+            share = F32(1.0) / ratio
+            out = gradient[place]
+            for v in range(width):
+                out[v] = probs[v] - targets[v] * share
+            if dropped >= 0:
+                out[dropped] = F32(0.0)
+    return safe
+
+
+@compiled
+def scale(rows: np.ndarray, kept: np.ndarray, factors: np.ndarray, first: int, count: int, step: int) -> None:
+    """Each row of [M, V] times its factor [M], in place; one that is not kept, [M], becomes 0, whatever it holds."""
+    for index in range(first, count, step):
+        row, factor = rows[index], factors[index]
+        if kept[index]:
+            for v in range(len(row)):
+                row[v] *= factor
+        else:
+            row[:] = F32(0.0)

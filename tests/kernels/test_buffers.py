@@ -1,0 +1,93 @@
+"""Memory that is taken again: never while anything refers to it."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+
+from kd_asr_slr.kernels import dispatch
+from kd_asr_slr.kernels.buffers import Buffers
+from kd_asr_slr.kernels.dispatch import applies, in_threads
+
+SIDE = 300  # squared, large enough
+
+
+def test_taken_again_when_nothing_refers_to_it() -> None:
+    buffers = Buffers()
+    first = buffers.take(SIDE, SIDE).data_ptr()
+    assert buffers.take(SIDE, SIDE).data_ptr() == first
+    assert buffers.take(2, SIDE, SIDE // 2).data_ptr() == first
+
+
+@pytest.mark.parametrize(
+    "keep",
+    [
+        lambda tensor: tensor,
+        lambda tensor: tensor[3:, 5],
+        lambda tensor: tensor.numpy(),
+        lambda tensor: torch.ones(SIDE, requires_grad=True) * tensor,  # autograd saves the factor
+    ],
+    ids=["tensor", "view", "array", "graph"],
+)
+def test_not_while_something_does(keep) -> None:
+    buffers = Buffers()
+    tensor = buffers.take(SIDE, SIDE).fill_(1)
+    address, kept = tensor.data_ptr(), keep(tensor)
+    del tensor
+    assert buffers.take(SIDE, SIDE).data_ptr() != address
+    del kept
+    assert address in {buffers.take(SIDE, SIDE).data_ptr() for _ in range(2)}
+
+
+def test_only_memory_that_fits() -> None:
+    buffers = Buffers()
+    first = buffers.take(SIDE, SIDE)
+    address = first.data_ptr()
+    del first
+    assert buffers.take(SIDE + 1, SIDE).shape == (SIDE + 1, SIDE)  # larger
+    assert buffers.take(SIDE // 3, SIDE).data_ptr() != address  # less than half
+
+
+def test_as_many_are_kept_as_it_says() -> None:
+    buffers = Buffers(kept=2)
+    tensors = [buffers.take(SIDE, SIDE) for _ in range(4)]
+    addresses = {tensor.data_ptr() for tensor in tensors}
+    assert len(addresses) == 4 and len(buffers._storages) == 2
+    del tensors
+    buffers.clear()
+    assert not buffers._storages
+
+
+def test_as_strided_as_any_other() -> None:
+    tensor = Buffers().take(2, SIDE, SIDE)
+    assert tensor.is_contiguous() and tensor.dtype == torch.float32 and not tensor.requires_grad
+
+
+def test_small_tensors_double_precision_and_layouts_are_left_to_torch() -> None:
+    large = torch.zeros(SIDE, SIDE)
+    assert applies(large, large[:2])
+    assert not applies(large[:2]) and not applies(large.double()) and not applies(large.T) and not applies(large.half())
+
+
+def test_every_row_is_done_once_by_any_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "FOR_A_THREAD", 1)
+    before = torch.get_num_threads()
+    for threads in (1, 2, 5):
+        torch.set_num_threads(threads)
+        done = in_threads(lambda first, count, step: list(range(first, count, step)), 7, 1)
+        assert len(done) == threads and sorted(sum(done, [])) == list(range(7))
+    torch.set_num_threads(before)
+
+
+def test_after_a_fork_threads_are_started_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "FOR_A_THREAD", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    rows = torch.arange(4.0)
+    assert sum(in_threads(lambda row, *part: row[slice(*part)].sum(), 4, 1, rows)) == 6
+    child = os.fork()
+    if child == 0:
+        found = sum(in_threads(lambda row, *part: row[slice(*part)].sum(), 4, 1, rows))
+        os._exit(0 if found == 6 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
