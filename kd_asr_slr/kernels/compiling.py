@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,27 @@ def _float_of_bits(context: Any, bits: Any) -> Any:
 @intrinsic
 def _pointer(context: Any, address: Any) -> Any:
     return types.voidptr(types.int64), lambda _, builder, __, args: builder.inttoptr(args[0], cgutils.voidptr_t)
+
+
+@intrinsic
+def _add_and_get_old(context: Any, counter: Any, amount: Any) -> Any:
+    """counter[0] += amount, as one step for all threads; what it was before."""
+
+    def generate(target: Any, builder: Any, signature: Any, given: Any) -> Any:
+        place = target.make_array(signature.args[0])(target, builder, given[0]).data
+        return builder.atomic_rmw("add", place, given[1], "monotonic")
+
+    return types.int64(counter, types.int64), generate
+
+
+@njit
+def own_rows(counter: np.ndarray, count: int, chunk: int) -> Iterator[int]:
+    """The rows of a thread: of those that no other thread has taken the next ones, again and again."""
+    start = _add_and_get_old(counter, chunk)
+    while start < count:
+        for row in range(start, min(start + chunk, count)):  # noqa: UP028 - numba has no `yield from`
+            yield row
+        start = _add_and_get_old(counter, chunk)
 
 
 @njit(inline="always")

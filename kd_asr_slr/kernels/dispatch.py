@@ -8,11 +8,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import torch
 
 # Numbers of a tensor. With fewer the calls of torch cost little, and a short run need not wait for the compiler.
 SMALLEST = 2**16
 FOR_A_THREAD = 2**17  # to wake another thread takes as long as this many
+CHUNK = 2**14  # taken at once
 
 
 def applies(*tensors: torch.Tensor) -> bool:
@@ -23,24 +25,22 @@ def applies(*tensors: torch.Tensor) -> bool:
 
 
 def in_threads(kernel: Callable[..., Any], count: int, size: int, *arguments: Any) -> list[Any]:
-    """kernel(*arguments, first, count, step), for each of torch's threads; what each returned.
+    """kernel(*arguments, counter, count, chunk) in each of torch's threads; what each returned.
 
-    Each does the rows `range(first, count, step)`: taken in turn, so that all have as much to do where rows differ.
+    Whoever has done a chunk of rows takes the next one (see `compiling.own_rows`): a thread that is woken late, or
+    shares its core with one of torch's that waits in a loop for more work, does less.
 
     Args:
         kernel: a loop that lets go of the interpreter.
         count: rows.
         size: numbers that are read for each of them.
         *arguments: tensors, which it gets as arrays, and numbers.
-
-    Example:
-        >>> in_threads(lambda rows, first, count, step: rows[first:count:step].sum(), 3, 1, torch.ones(3))
-        [3.0]
     """
     given = [part.detach().numpy() if isinstance(part, torch.Tensor) else part for part in arguments]
-    parts = max(1, min(torch.get_num_threads(), count, count * size // FOR_A_THREAD))
-    waiting = [_pool(parts).submit(kernel, *given, part, count, parts) for part in range(1, parts)]
-    return [kernel(*given, 0, count, parts), *(part.result() for part in waiting)]
+    given += [np.zeros(1, np.int64), count, max(1, CHUNK // max(size, 1))]
+    threads = max(1, min(torch.get_num_threads(), count, count * size // FOR_A_THREAD))
+    waiting = [_pool(threads).submit(kernel, *given) for _ in range(1, threads)]
+    return [kernel(*given), *(other.result() for other in waiting)]
 
 
 @functools.cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kd_asr_slr.kernels.compiling import F32, HIGHEST, LARGEST, LOWEST, compiled, exp
+from kd_asr_slr.kernels.compiling import F32, HIGHEST, LARGEST, LOWEST, compiled, exp, own_rows
 
 
 @compiled
@@ -56,9 +56,9 @@ def divergence(
     values: np.ndarray,
     scales: np.ndarray,
     gradient: np.ndarray,
-    first: int,
+    counter: np.ndarray,
     count: int,
-    step: int,
+    chunk: int,
 ) -> bool:
     """`losses.kl_blocks.one_pass` of the rows of a thread, with exponentials of the scores as they are.
 
@@ -82,7 +82,7 @@ def divergence(
     width = student.shape[1]
     probs, targets, between = np.empty(width, F32), np.empty(width, F32), np.empty(width, F32)
     inverse, safe = F32(1.0) / temperature, True
-    for row in range(first, count, step):
+    for row in own_rows(counter, count, chunk):
         place = places[row] if len(places) else row
         ours = student[place]
         theirs = teacher[their_places[row] if len(their_places) else row]
@@ -115,9 +115,9 @@ def divergence(
 
 
 @compiled
-def scale(rows: np.ndarray, kept: np.ndarray, factors: np.ndarray, first: int, count: int, step: int) -> None:
+def scale(rows: np.ndarray, kept: np.ndarray, factors: np.ndarray, counter: np.ndarray, count: int, chunk: int) -> None:
     """Each row of [M, V] times its factor [M], in place; one that is not kept, [M], becomes 0, whatever it holds."""
-    for index in range(first, count, step):
+    for index in own_rows(counter, count, chunk):
         row, factor = rows[index], factors[index]
         if kept[index]:
             for v in range(len(row)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kd_asr_slr.kernels.compiling import F32, HIGHEST, LOWEST, compiled, exp, row_at
+from kd_asr_slr.kernels.compiling import F32, HIGHEST, LOWEST, compiled, exp, own_rows, row_at
 
 BYTES = 4  # of a float32
 TOGETHER = 4  # rows that are added up in one loop; more streams than that a processor does not foresee
@@ -49,9 +49,9 @@ def mean_of_logits(
     valid: np.ndarray,
     before: int,
     last: bool,
-    first: int,
+    counter: np.ndarray,
     count: int,
-    step: int,
+    chunk: int,
 ) -> None:
     """mean = its own share * mean + sum of the teachers' logits by their shares, of the frames of a thread.
 
@@ -66,7 +66,7 @@ def mean_of_logits(
     """
     length, width = mean.shape[1:]
     near, weights = np.zeros(TOGETHER, np.int64), np.zeros(TOGETHER, F32)
-    for index in range(first, count, step):
+    for index in own_rows(counter, count, chunk):
         utterance, frame = index // length, index % length
         row = mean[utterance, frame]
         if frame >= valid[utterance]:

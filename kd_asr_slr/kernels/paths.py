@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kd_asr_slr.kernels.compiling import compiled
+from kd_asr_slr.kernels.compiling import compiled, own_rows
 
 
 @compiled
@@ -15,9 +15,9 @@ def best_paths(
     counts: np.ndarray,
     blank: int,
     path: np.ndarray,
-    first: int,
+    counter: np.ndarray,
     count: int,
-    step: int,
+    chunk: int,
 ) -> None:
     """`losses.alignment.label_frames` of the utterances of a thread, for one network.
 
@@ -32,7 +32,7 @@ def best_paths(
     states, frames = 2 * labels.shape[1] + 1, logits.shape[1]
     scores, before = np.empty(states), np.empty(states)
     back = np.empty((frames, states), np.int8)  # how many states back the best path came from
-    for utterance in range(first, count, step):
+    for utterance in own_rows(counter, count, chunk):
         used, length = 2 * counts[utterance] + 1, lengths[utterance]
         before[:] = -np.inf
         for frame in range(length):

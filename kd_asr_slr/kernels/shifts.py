@@ -1,10 +1,10 @@
-"""The divergence of a teacher's frames from the student's frames in reach, a teacher's frame at a time."""
+"""The divergence of a teacher's frames from the student's frames in reach, and the shift under which it is least."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from kd_asr_slr.kernels.compiling import F32, HIGHEST, LARGEST, LOWEST, compiled, exp
+from kd_asr_slr.kernels.compiling import F32, HIGHEST, LARGEST, LOWEST, compiled, exp, own_rows
 
 
 @compiled
@@ -70,9 +70,9 @@ def banded(
     dropped: int,
     divergence: np.ndarray,
     normalisers: np.ndarray,
-    first: int,
+    counter: np.ndarray,
     count: int,
-    step: int,
+    chunk: int,
 ) -> bool:
     """`losses.shifts.best_shifts` before the shifts are compared: pairs of the teacher's frames, then the student's.
 
@@ -95,7 +95,7 @@ def banded(
     reach, pairs = 2 * window + 1, (theirs + 1) // 2
     probs, products = np.empty((2, width), F32), np.empty((2, reach + 1), F32)
     inverse, safe = F32(1.0) / temperature, True
-    for index in range(first, count, step):
+    for index in own_rows(counter, count, chunk):
         if index >= len(teacher) * pairs:
             utterance, frame = (index - len(teacher) * pairs) // ours, (index - len(teacher) * pairs) % ours
             if frame >= lengths[utterance]:
@@ -124,3 +124,40 @@ def banded(
             and abs(their_own) < LARGEST
         )
     return safe
+
+
+@compiled
+def least(
+    divergence: np.ndarray,
+    normalisers: np.ndarray,
+    counted: np.ndarray,
+    lengths: np.ndarray,
+    same: float,
+    shifts: np.ndarray,
+) -> None:
+    """`losses.shifts.least_shifts`, with the student's normalisers added to what `banded` found.
+
+    Args:
+        divergence: [B, T', 2 n + 1].
+        normalisers: [B, T].
+        counted: [B, T'].
+        lengths: [B], valid frames of the student.
+        same: costs nearer than this, absolutely or relatively, are equal.
+        shifts: [B], where they go.
+    """
+    window = divergence.shape[2] // 2
+    costs = np.empty(2 * window + 1)
+    for utterance in range(len(divergence)):
+        for shift in range(-window, window + 1):
+            total, pairs = 0.0, 0
+            for frame in range(max(0, -shift), min(divergence.shape[1], lengths[utterance] - shift)):
+                if counted[utterance, frame]:
+                    total += divergence[utterance, frame, shift + window] + normalisers[utterance, frame + shift]
+                    pairs += 1
+            costs[shift + window] = total / pairs if pairs else np.inf
+        smallest, best = costs.min(), 2 * window + 1  # farther than any shift
+        for shift in range(-window, window + 1):
+            near = costs[shift + window] <= smallest + same * (1 + abs(smallest))
+            if near and abs(shift) < abs(best):
+                best = shift
+        shifts[utterance] = best if abs(best) <= window else 0

@@ -57,17 +57,17 @@ def best_shifts(
     """
     if student_logits.numel() == 0 or teacher_log_probs.numel() == 0:  # no frame is met under any shift
         return lengths.new_zeros(len(lengths), dtype=torch.long)
-    divergence = None  # [B, T', 2 n + 1]
-    if applies(student_logits, teacher_log_probs):
-        sides = student_logits, teacher_log_probs, counted, lengths
-        divergence = _compiled(*sides, window, temperature, drop_class)
-    if divergence is None:
-        with torch.autocast(student_logits.device.type, enabled=False):  # the products in float32
-            divergence = _banded_kl(student_logits, teacher_log_probs, window, temperature, drop_class)
-    return least_shifts(divergence, counted, lengths, window)
+    sides = student_logits, teacher_log_probs
+    if applies(*sides):
+        found = _compiled(*sides, counted, lengths, window, temperature, drop_class)
+        if found is not None:
+            return found
+    with torch.autocast(student_logits.device.type, enabled=False):  # the products in float32
+        divergence = _banded_kl(*sides, window, temperature, drop_class)  # [B, T', 2 n + 1]
+    return _least_shifts(divergence, counted, lengths, window)
 
 
-def least_shifts(divergence: torch.Tensor, counted: torch.Tensor, lengths: torch.Tensor, window: int) -> torch.Tensor:
+def _least_shifts(divergence: torch.Tensor, counted: torch.Tensor, lengths: torch.Tensor, window: int) -> torch.Tensor:
     """The shift of each utterance, [B], with the least mean of the divergences that it pairs.
 
     Args:
@@ -119,12 +119,12 @@ def _compiled(
     temperature: float,
     drop_class: int | None,
 ) -> torch.Tensor | None:
-    """`_banded_kl` in one loop over the frames; None where plain exponentials over- or underflow."""
-    from kd_asr_slr.kernels.shifts import banded
+    """`best_shifts` in loops over the frames; None where plain exponentials over- or underflow."""
+    from kd_asr_slr.kernels.shifts import banded, least
 
     count, frames, width = teacher.shape
-    divergence = teacher.new_zeros(count, frames, 2 * window + 1)
-    normalisers = student.new_zeros(student.shape[:2])
+    divergence = teacher.new_empty(count, frames, 2 * window + 1)
+    normalisers = student.new_empty(student.shape[:2])
     safe = in_threads(
         banded,
         count * ((frames + 1) // 2) + normalisers.numel(),
@@ -139,7 +139,11 @@ def _compiled(
         divergence,
         normalisers,
     )
-    return divergence.add_(beside_each(normalisers, frames, window)) if all(safe) else None
+    if not all(safe):
+        return None
+    shifts = torch.empty_like(lengths, dtype=torch.long)
+    least(*(part.numpy() for part in (divergence, normalisers, counted, lengths)), SAME, shifts.numpy())
+    return shifts
 
 
 def _banded_kl(
