@@ -126,8 +126,8 @@ def spread(
     return gradient
 
 
-def _or_none(places: torch.Tensor | None) -> torch.Tensor:
-    """For a compiled loop, which takes no None."""
+def _numbers(places: torch.Tensor | None) -> torch.Tensor:
+    """Of rows, for a compiled loop, which takes no None: empty means all, in their order."""
     return torch.empty(0, dtype=torch.long) if places is None else places
 
 
@@ -152,31 +152,29 @@ def _compiled(sides: Sides, with_gradient: bool) -> Divergence | None:
 
     student, teacher = sides.student, sides.teacher
     scores, nothing = student.scores, student.scores.new_empty(0)
-    between = (_or_none(None), nothing, -math.inf)
+    between = (_numbers(None), nothing, -math.inf)
     if isinstance(teacher, RowsBetween):
         lowest = -math.inf if teacher.lowest is None else teacher.lowest
         between = (teacher.later, teacher.share.flatten().float(), lowest)
     gradient = BUFFERS.take(*scores.shape) if with_gradient else nothing.view(0, 0)
-    found = Divergence(
-        scores.new_empty(sides.count), gradient if with_gradient else None, scores.new_empty(sides.count)
-    )
+    values, scale = scores.new_empty(2, sides.count)
     safe = in_threads(
         divergence,
         sides.count,
         2 * scores.shape[1],
         scores,
-        _or_none(student.places),
+        _numbers(student.places),
         teacher.scores,
-        _or_none(teacher.places),
+        _numbers(teacher.places),
         *between[:2],
         np.float32(between[2]),
         np.float32(sides.temperature),
         -1 if sides.drop_class is None else sides.drop_class,
-        found.values,
-        found.scale,
+        values,
+        scale,
         gradient,
     )
-    return found if all(safe) else None
+    return Divergence(values, gradient if with_gradient else None, scale) if all(safe) else None
 
 
 def _plain_exponentials(sides: Sides, with_gradient: bool) -> Divergence | None:
