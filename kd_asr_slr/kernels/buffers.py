@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 
 import torch
@@ -9,14 +10,19 @@ import torch
 from kd_asr_slr.kernels.dispatch import SMALLEST
 
 KEPT = 2  # a step has the combined target and the gradient of the logits at the same time, and needs no more
+OURS = (
+    3  # references to a storage where it is looked at, at most: the list's, the loop's, that of the call which counts
+)
 _use_count = getattr(torch._C, "_storage_Use_Count", None)  # private to torch: without it, memory is not taken again
 
 
 class Buffers:
     """Memory that is given out again as soon as nothing refers to what it was given out for.
 
-    torch counts who refers to a storage: tensors, their views, what autograd saved, arrays. Only a storage that nobody
-    but this class refers to is given out.
+    torch counts who refers to a storage: tensors, their views, what autograd saved, arrays; and Python who refers to
+    the storage as an object. Only a storage that nobody but this class refers to is given out, and none that was moved
+    to shared memory, where other processes may read it. A storage may be twice as large as its tensor: `clone` a tensor
+    before it is saved.
 
     Args:
         kept: storages that are kept at most.
@@ -53,10 +59,14 @@ class Buffers:
 
     def _free(self, size: int) -> torch.UntypedStorage | None:
         """The smallest of the storages that are free and hold so many bytes, but not more than twice as many."""
+        self._storages = [storage for storage in self._storages if not storage.is_shared()]
         fitting = [
             storage
             for storage in self._storages
-            if size <= storage.nbytes() <= 2 * size and _use_count is not None and _use_count(storage._cdata) == 1
+            if size <= storage.nbytes() <= 2 * size
+            and _use_count is not None
+            and _use_count(storage._cdata) == 1
+            and sys.getrefcount(storage) <= OURS
         ]
         return min(fitting, key=lambda storage: storage.nbytes(), default=None)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -19,9 +20,33 @@ CHUNK = 2**14  # taken at once
 
 def applies(*tensors: torch.Tensor) -> bool:
     """Whether compiled loops do for these: float32 on a processor, as they lie in memory, the first large enough."""
-    return tensors[0].numel() >= SMALLEST and all(
+    fit = tensors[0].numel() >= SMALLEST and all(
         tensor.device.type == "cpu" and tensor.dtype == torch.float32 and tensor.is_contiguous() for tensor in tensors
     )
+    return fit and can_compile()
+
+
+def within(size: int, *indices: torch.Tensor) -> bool:
+    """Whether all indices are from 0 to size - 1: a compiled loop does not ask, and would write anywhere."""
+    return all(int(part.min()) >= 0 and int(part.max()) < size for part in indices if part.numel())
+
+
+@functools.cache
+def can_compile() -> bool:
+    """Whether numba is there, fits the numpy that is there, and may compile; without it everything is torch's.
+
+    The first time that it cannot be imported is told as a warning.
+    """
+    try:
+        from numba import config
+    except ImportError as error:
+        warnings.warn(
+            f"numba cannot be imported ({error}), so losses and means of teachers on a processor are computed by torch "
+            "alone, which takes longer; install the numba that kd_asr_slr asks for",
+            stacklevel=2,
+        )
+        return False
+    return not config.DISABLE_JIT
 
 
 def in_threads(kernel: Callable[..., Any], count: int, size: int, *arguments: Any) -> list[Any]:
@@ -39,7 +64,7 @@ def in_threads(kernel: Callable[..., Any], count: int, size: int, *arguments: An
     given = [part.detach().numpy() if isinstance(part, torch.Tensor) else part for part in arguments]
     given += [np.zeros(1, np.int64), count, max(1, CHUNK // max(size, 1))]
     threads = max(1, min(torch.get_num_threads(), count, count * size // FOR_A_THREAD))
-    waiting = [_pool(threads).submit(kernel, *given) for _ in range(1, threads)]
+    waiting = [_pool(torch.get_num_threads()).submit(kernel, *given) for _ in range(1, threads)]
     return [kernel(*given), *(other.result() for other in waiting)]
 
 

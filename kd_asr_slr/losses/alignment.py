@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
-from kd_asr_slr.kernels.dispatch import applies, in_threads
+from kd_asr_slr.kernels.dispatch import applies, in_threads, within
 from kd_asr_slr.losses.masking import length_mask
 
 
@@ -39,7 +39,9 @@ def label_frames(
         [tensor([[ 0, -1]])]
     """
     counts = (labels >= 0).sum(1)  # [B]
-    if applies(*(logits for logits, _ in sides)):
+    classes = torch.cat([labels.flatten(), labels.new_tensor([blank_id])]).clamp(min=0)
+    exist = all(within(logits.shape[2], classes) and within(logits.shape[1] + 1, lengths) for logits, lengths in sides)
+    if applies(*(logits for logits, _ in sides)) and exist:  # where a class or a frame does not, torch says so
         return [_compiled(*side, labels, counts, blank_id) for side in sides]
     states = torch.full((len(labels), 2 * labels.shape[1] + 1), blank_id, device=labels.device)  # [B, S]
     states[:, 1::2] = labels.clamp(min=0)

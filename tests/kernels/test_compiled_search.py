@@ -108,3 +108,19 @@ def test_paths_of_a_batch_against_decoding() -> None:
             path = best_path(logits[row, :length].numpy(), wanted, 0) if wanted and length else None
             expected = [-1] * length if path is None else path.tolist()
             assert found[row].tolist() == expected + [-1] * (logits.shape[1] - length)
+
+
+@pytest.mark.parametrize(
+    ("label", "length", "blank"), [(10**9, 5, 0), (1, 10**7, 0), (1, 5, 10**9)], ids=["label", "frame", "blank"]
+)
+def test_paths_through_what_does_not_exist_are_refused(label: int, length: int, blank: int) -> None:
+    with pytest.raises((IndexError, RuntimeError)):
+        label_frames([(draw(0, 1, 5, 3), torch.tensor([length]))], torch.tensor([[label]]), blank)
+
+
+def test_frames_behind_the_end_are_not_looked_up() -> None:
+    """A length that is larger than the tensor counts as its size."""
+    student, counted = draw(0, 1, 6, 5), torch.ones(1, 9, dtype=torch.bool)
+    sides = student, draw(1, 1, 9, 5).log_softmax(-1), counted
+    found = best_shifts(*sides, torch.tensor([10**7]), window=3)
+    assert found.tolist() == best_shifts(*sides, torch.tensor([6]), window=3).tolist()

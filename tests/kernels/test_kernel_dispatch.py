@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 
+import numba
 import numpy as np
 import pytest
 import torch
@@ -29,9 +32,10 @@ def test_taken_again_when_nothing_refers_to_it() -> None:
         lambda tensor: tensor,
         lambda tensor: tensor[3:, 5],
         lambda tensor: tensor.numpy(),
+        lambda tensor: tensor.untyped_storage(),
         lambda tensor: torch.ones(SIDE, requires_grad=True) * tensor,  # autograd saves the factor
     ],
-    ids=["tensor", "view", "array", "graph"],
+    ids=["tensor", "view", "array", "storage", "graph"],
 )
 def test_not_while_something_does(keep) -> None:
     buffers = Buffers()
@@ -95,3 +99,40 @@ def test_after_a_fork_threads_are_started_anew(monkeypatch: pytest.MonkeyPatch) 
     if child == 0:
         os._exit(0 if sorted(sum(in_threads(rows_done, 4, 1), [])) == [0, 1, 2, 3] else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_memory_that_another_process_may_read_is_not_taken_again() -> None:
+    buffers = Buffers()
+    tensor = buffers.take(SIDE, SIDE).share_memory_()
+    address = tensor.data_ptr()
+    del tensor
+    assert buffers.take(SIDE, SIDE).data_ptr() != address
+
+
+@pytest.fixture
+def asked_anew() -> Iterator[None]:
+    dispatch.can_compile.cache_clear()
+    yield
+    dispatch.can_compile.cache_clear()
+
+
+def test_without_numba_everything_is_left_to_torch(monkeypatch: pytest.MonkeyPatch, asked_anew: None) -> None:
+    monkeypatch.setitem(sys.modules, "numba", None)
+    with pytest.warns(UserWarning, match="numba cannot be imported"):
+        assert not applies(torch.zeros(SIDE, SIDE))
+
+
+def test_where_numba_may_not_compile_everything_is_left_to_torch(
+    monkeypatch: pytest.MonkeyPatch, asked_anew: None
+) -> None:
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
+    assert not applies(torch.zeros(SIDE, SIDE))
+
+
+def test_batches_of_all_sizes_share_their_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "FOR_A_THREAD", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 5)
+    dispatch._pool.cache_clear()
+    for count in (2, 3, 4, 5, 6):
+        in_threads(rows_done, count, 1)
+    assert dispatch._pool.cache_info().currsize == 1
