@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 
-from kd_asr_slr.kernels.compiling import F32, HIGHEST, LARGEST, LOWEST, compiled, exp, own_rows
+from kd_asr_slr.kernels.compiling import F32, HIGHEST, LARGEST, LOWEST, PART, compiled, exp, own_rows
 
 
 @compiled
@@ -25,6 +26,23 @@ def _exponentials(
     return our_total, their_total
 
 
+@njit(inline="always")
+def _exponentials_in_parts(
+    ours: np.ndarray,
+    theirs: np.ndarray,
+    inverse: np.float32,
+    probs: np.ndarray,
+    targets: np.ndarray,
+) -> tuple[np.float32, np.float32]:
+    """`_exponentials`, with sums that stay exact for many classes."""
+    our_total, their_total = 0.0, 0.0
+    for start in range(0, len(ours), PART):
+        end = start + PART
+        sums = _exponentials(ours[start:end], theirs[start:end], inverse, probs[start:end], targets[start:end])
+        our_total, their_total = our_total + sums[0], their_total + sums[1]
+    return F32(our_total), F32(their_total)
+
+
 @compiled
 def _compare(ours: np.ndarray, theirs: np.ndarray, targets: np.ndarray, shift: np.float32) -> np.float32:
     """The sum of (theirs - ours - shift) * targets."""
@@ -32,6 +50,16 @@ def _compare(ours: np.ndarray, theirs: np.ndarray, targets: np.ndarray, shift: n
     for v in range(len(ours)):
         total += (theirs[v] - ours[v] - shift) * targets[v]
     return total
+
+
+@njit(inline="always")
+def _compare_in_parts(ours: np.ndarray, theirs: np.ndarray, targets: np.ndarray, shift: np.float32) -> np.float32:
+    """`_compare`, with a sum that stays exact for many classes."""
+    total = 0.0
+    for start in range(0, len(ours), PART):
+        end = start + PART
+        total += _compare(ours[start:end], theirs[start:end], targets[start:end], shift)
+    return F32(total)
 
 
 @compiled
@@ -91,17 +119,17 @@ def divergence(
             theirs = between
         # Behind the dropped class, and before it; where none is dropped, all classes and none.
         behind = dropped + 1
-        our_total, their_total = _exponentials(
+        our_total, their_total = _exponentials_in_parts(
             ours[behind:], theirs[behind:], inverse, probs[behind:], targets[behind:]
         )
         if dropped > 0:
-            parts = _exponentials(ours[:dropped], theirs[:dropped], inverse, probs, targets)
+            parts = _exponentials_in_parts(ours[:dropped], theirs[:dropped], inverse, probs, targets)
             our_total, their_total = our_total + parts[0], their_total + parts[1]
         ratio = their_total / our_total
         shift = temperature * np.log(ratio)  # T times the difference of the log-normalisers
-        value = _compare(ours[behind:], theirs[behind:], targets[behind:], shift)
+        value = _compare_in_parts(ours[behind:], theirs[behind:], targets[behind:], shift)
         if dropped > 0:
-            value += _compare(ours[:dropped], theirs[:dropped], targets, shift)
+            value += _compare_in_parts(ours[:dropped], theirs[:dropped], targets, shift)
         values[row], scales[row] = value * temperature / their_total, temperature / our_total
         safe &= LOWEST < our_total < HIGHEST and LOWEST < their_total < HIGHEST and abs(value) < LARGEST
         if len(gradient):

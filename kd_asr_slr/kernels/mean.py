@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kd_asr_slr.kernels.compiling import F32, HIGHEST, LOWEST, compiled, exp, own_rows, row_at
+from kd_asr_slr.kernels.compiling import F32, HIGHEST, LOWEST, PART, compiled, exp, own_rows, row_at
 
 BYTES = 4  # of a float32
 TOGETHER = 4  # rows that are added up in one loop; more streams than that a processor does not foresee
@@ -26,15 +26,33 @@ def _add(out: np.ndarray, addresses: np.ndarray, shares: np.ndarray, fresh: bool
 
 
 @compiled
+def _part_total(row: np.ndarray, largest: np.float32) -> np.float32:
+    """The sum of exp(row - largest)."""
+    total = F32(0.0)
+    for v in range(len(row)):
+        total += exp(row[v] - largest)
+    return total
+
+
+@compiled
+def _total(row: np.ndarray, largest: np.float32) -> np.float32:
+    """`_part_total`, with a sum that stays exact for many classes."""
+    if len(row) <= PART:
+        return _part_total(row, largest)
+    total = 0.0
+    for start in range(0, len(row), PART):
+        total += _part_total(row[start : start + PART], largest)
+    return F32(total)
+
+
+@compiled
 def _normalise(row: np.ndarray) -> None:
     """log_softmax, in place; the largest number is looked for only where plain exponentials over- or underflow."""
-    largest, total = F32(0.0), F32(0.0)
-    for v in range(len(row)):
-        total += exp(row[v])
+    largest = F32(0.0)
+    total = _total(row, largest)
     if not LOWEST < total < HIGHEST:
-        largest, total = row.max(), F32(0.0)
-        for v in range(len(row)):
-            total += exp(row[v] - largest)
+        largest = row.max()
+        total = _total(row, largest)
     log_total = largest + np.log(total)
     for v in range(len(row)):
         row[v] -= log_total
@@ -59,13 +77,14 @@ def mean_of_logits(
         mean: [B, T, V]; frame b * T + t.
         addresses: [P, B], where a teacher's logits of an utterance begin; 0: it does not speak for it.
         frames: [P], frames of each teacher.
-        shares: [1 + P, B], of the mean as it is, and of the teachers; what has a share of 0 is not read.
+        shares: [1 + P, B], of the mean as it is, which is not read where that is 0, and of the teachers.
         valid: [B], frames that anybody speaks for.
         before: frames of the mean that were there before; of the others those that nobody speaks for become uniform.
         last: whether it becomes log-probabilities.
     """
     length, width = mean.shape[1:]
     near, weights = np.zeros(TOGETHER, np.int64), np.zeros(TOGETHER, F32)
+    nothing = np.zeros(width, F32)  # beside fewer rows than four; one of them again would make 0 times -inf, a NaN
     for index in own_rows(counter, count, chunk):
         utterance, frame = index // length, index % length
         row = mean[utterance, frame]
@@ -90,7 +109,7 @@ def mean_of_logits(
                 _add(row, near, weights, fresh)
                 fresh, waiting = False, 0
         if waiting:
-            near[waiting:], weights[waiting:] = near[0], F32(0.0)  # that row is in the cache
+            near[waiting:], weights[waiting:] = nothing.ctypes.data, F32(0.0)
             _add(row, near, weights, fresh)
         elif fresh:
             row[:] = F32(0.0)

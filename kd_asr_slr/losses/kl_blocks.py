@@ -11,7 +11,7 @@ import torch
 
 from kd_asr_slr.blocks import are_safe, rows_at_once
 from kd_asr_slr.kernels.buffers import BUFFERS
-from kd_asr_slr.kernels.dispatch import applies, in_threads
+from kd_asr_slr.kernels.dispatch import applies, in_threads, within
 from kd_asr_slr.losses.row_sources import RowsBetween, RowSource
 from kd_asr_slr.outputs import given
 
@@ -55,6 +55,18 @@ class Sides:
         """Whether a block of rows is not a block of the gradient."""
         return self.student.places is not None and not self.compact
 
+    @property
+    def within(self) -> bool:
+        """Whether rows and class exist. Where they do not it is left to torch to say so, or to count from the end."""
+        student, teacher = self.student, self.teacher
+        later = [teacher.later] if isinstance(teacher, RowsBetween) else []
+        theirs = [places for places in (teacher.places, *later) if places is not None]
+        return (
+            within(len(student.scores), *([] if student.places is None else [student.places]))
+            and within(len(teacher.scores), *theirs)
+            and 0 <= (self.drop_class or 0) < student.scores.shape[1]
+        )
+
     def blocks(self, buffers: int) -> Iterator[tuple[slice, torch.Tensor]]:
         """Slices of the N rows, and room for that many blocks of them: [buffers, R, V]."""
         scores = self.student.scores
@@ -90,7 +102,7 @@ def one_pass(sides: Sides, with_gradient: bool = True) -> Divergence:
     is; outside of the sum, large terms would cancel.
     """
     scores, found = sides.student.scores, None
-    if applies(scores, sides.teacher.scores):
+    if applies(scores, sides.teacher.scores) and sides.within:
         found = _compiled(sides, with_gradient)
     elif scores.device.type == "cpu" and scores.dtype != torch.float16:  # it holds no large exponential
         found = _plain_exponentials(sides, with_gradient)
@@ -291,10 +303,16 @@ def _log_normaliser_difference(
 
 
 def _softened(scores: torch.Tensor, sides: Sides, out: torch.Tensor) -> torch.Tensor:
-    """Scores [R, V] over T, in `out`, where they may lie already; themselves where nothing changes them."""
-    if sides.temperature == 1 and sides.drop_class is None:
-        return scores
-    torch.mul(scores, 1 / sides.temperature, out=out)
+    """Scores [R, V] over T, in `out`, where they may lie already; the largest of each row becomes 0.
+
+    A row that is far from 0 as a whole would lose its last digits in a difference with the other side's.
+    """
+    kept = [scores]
+    if sides.drop_class is not None:
+        dropped = range(scores.shape[1])[sides.drop_class]
+        kept = [part for part in (scores[:, :dropped], scores[:, dropped + 1 :]) if part.shape[1]]
+    largest = torch.stack([part.amax(-1, keepdim=True) for part in kept]).amax(0) if kept else 0.0  # [R, 1]
+    torch.sub(scores, largest, out=out).mul_(1 / sides.temperature)
     if sides.drop_class is not None:
         out[:, sides.drop_class] = torch.finfo(out.dtype).min / 4
     return out

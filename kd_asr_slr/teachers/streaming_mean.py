@@ -27,6 +27,11 @@ class _Part:
     def speaks_for(self, utterance: int) -> bool:
         return self.row_of is None or utterance in self.row_of
 
+    def fits(self, mean: torch.Tensor) -> bool:
+        """Whether there are logits of each utterance and class; a compiled loop does not ask."""
+        utterances = len(mean) if self.row_of is None else len(self.row_of)
+        return len(self.logits) == utterances and self.logits.shape[2] == mean.shape[2]
+
     def frames(self, utterances: slice, frames: slice) -> torch.Tensor:
         """The logits of some frames; fewer where this network padded to fewer."""
         if self.row_of is None:
@@ -155,7 +160,8 @@ class StreamingMean:
         """mean = shares[0] * mean + sum over p of shares[1 + p] * part p; shares is [1 + P, B]."""
         before = self._make_room(parts)
         mean = given(self._mean, "the mean")
-        if self.mean == "log" and applies(mean, *(part.logits for part in parts)):
+        fit = all(part.fits(mean) for part in parts)  # where one does not, torch says so
+        if self.mean == "log" and fit and applies(mean, *(part.logits for part in parts)):
             self._blend_compiled(parts, shares, before, last)
             return
         for utterance, valid in enumerate(self._valid):
@@ -180,13 +186,13 @@ class StreamingMean:
         """`_blend` of logits in one loop over the frames, of which so many were there before."""
         from kd_asr_slr.kernels.mean import mean_of_logits
 
-        mean = given(self._mean, "the mean")
+        mean, addresses = given(self._mean, "the mean"), [part.addresses(self.batch_size) for part in parts]
         in_threads(
             mean_of_logits,
             mean.shape[0] * mean.shape[1],
             (1 + len(parts)) * mean.shape[2],
             mean,
-            torch.tensor([part.addresses(self.batch_size) for part in parts]).view(-1, self.batch_size),
+            torch.tensor(addresses, dtype=torch.long).view(-1, self.batch_size),
             torch.tensor([part.logits.shape[1] for part in parts], dtype=torch.long),
             shares.float(),
             torch.tensor(self._valid),

@@ -137,3 +137,41 @@ def test_without_a_gradient_none_is_made() -> None:
     with torch.no_grad():
         values = row_kl(draw(0, 4, 8).requires_grad_(), draw(1, 4, 8).log_softmax(-1))
     assert not values.requires_grad
+
+
+@pytest.mark.usefixtures("only")
+@pytest.mark.parametrize(("offset", "temperature"), [(0.1, 1.5), (-0.7, 2.0)])
+def test_many_nearly_equal_scores(offset: float, temperature: float) -> None:
+    """Of sums of 32000 numbers that are rounded the same way; a student that has just begun looks like that."""
+    teacher = torch.full((2, 32000), offset)
+    student = 0.01 * draw(0, 2, 32000)
+    leaf, other = student.clone().requires_grad_(), student.double().requires_grad_()
+    found, expected = row_kl(leaf, teacher, temperature), plain(other, teacher, temperature)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=4e-6)
+    (gradient,), (wanted,) = torch.autograd.grad(found.sum(), leaf), torch.autograd.grad(expected.sum(), other)
+    assert (gradient - wanted).norm() < 1e-4 * wanted.norm()
+
+
+@pytest.mark.parametrize("place", [20, -1])
+def test_rows_that_do_not_exist_are_refused_and_not_written(place: int) -> None:
+    student, rows = draw(0, 2, 4, 8).requires_grad_(), (torch.tensor([0, 1]), torch.tensor([0, place]))
+    teacher = draw(1, 2, 40, 8)
+    with pytest.raises((IndexError, RuntimeError)):
+        selected_kl(student, teacher, rows if place > 0 else (torch.tensor([0, 0]), rows[1]))
+
+
+def test_classes_that_do_not_exist() -> None:
+    """As torch has it: refused, or counted from the end."""
+    student, teacher = draw(0, 4, 8), draw(1, 4, 8)
+    with pytest.raises(IndexError):
+        row_kl(student, teacher, drop_class=8)
+    torch.testing.assert_close(row_kl(student, teacher, drop_class=-1), row_kl(student, teacher, drop_class=7))
+
+
+@pytest.mark.parametrize("drop", [None, 0, 3, 7])
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_rows_that_are_far_from_0_as_a_whole(temperature: float, drop: int | None) -> None:
+    student, teacher = (draw(seed, 4, 8) + offset for seed, offset in ((0, -1e4), (1, 1e4)))
+    assert_same(
+        student, lambda x: row_kl(x, teacher, temperature, drop), lambda x: plain(x, teacher, temperature, drop)
+    )

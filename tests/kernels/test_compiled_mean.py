@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
+from kd_asr_slr.teachers import streaming_mean
 from kd_asr_slr.teachers.streaming_mean import StreamingMean
 
 pytestmark = pytest.mark.usefixtures("compiled")
@@ -70,3 +72,33 @@ def test_logits_whose_exponentials_leave_float32(offset: float) -> None:
     mean = StreamingMean(1, "log")
     mean.add(logits + offset, torch.zeros(1))
     torch.testing.assert_close(mean.log_probs(), logits.log_softmax(-1), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("held", [1, 9])
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_a_class_that_all_teachers_rule_out(count: int, held: int) -> None:
+    teachers = [draw(seed, 2, 3, 7) for seed in range(count)]
+    for logits in teachers:
+        logits[..., 4] = -torch.inf
+    mean = StreamingMean(2, "log", held)
+    for logits in teachers:
+        mean.add(logits, torch.zeros(2))
+    expected = torch.stack(teachers).double().mean(0).log_softmax(-1)
+    torch.testing.assert_close(mean.log_probs().double(), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_many_equal_logits() -> None:
+    mean = StreamingMean(1, "log")
+    mean.add(torch.full((1, 2, 32000), -0.7), torch.zeros(1))
+    assert (mean.log_probs() + np.log(32000)).abs().max() < 2e-6
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4), (1, 3, 7)], ids=["classes", "utterances"])
+def test_logits_of_other_sizes_are_left_to_torch(shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loop would read behind their end."""
+    monkeypatch.setattr(streaming_mean, "in_threads", None)
+    monkeypatch.setattr(StreamingMean, "_segments", lambda *_: [], raising=False)
+    mean = StreamingMean(2, "log", held=2)
+    mean.add(torch.zeros(2, 3, 7), torch.zeros(2))
+    mean.add(torch.zeros(shape), torch.zeros(2))
+    mean.log_probs()
