@@ -132,6 +132,7 @@ def divergence(
             value += _compare_in_parts(ours[:dropped], theirs[:dropped], targets, shift)
         values[row], scales[row] = value * temperature / their_total, temperature / our_total
         safe &= LOWEST < our_total < HIGHEST and LOWEST < their_total < HIGHEST and abs(value) < LARGEST
+        safe &= F32(1.0) / HIGHEST < ratio < HIGHEST  # both totals may be safe, and their ratio not
         if len(gradient):
             share = F32(1.0) / ratio
             out = gradient[place]

@@ -213,9 +213,9 @@ def _plain_exponentials(sides: Sides, with_gradient: bool) -> Divergence | None:
             return None
         if gradient is not None and place is not None:
             _write(gradient, sides, rows, place)
-    if sides.count and not are_safe(totals):
-        return None
     our_totals, their_totals = totals
+    if sides.count and not (are_safe(totals) and are_safe(their_totals / our_totals)):
+        return None
     return Divergence(values.mul_(sides.temperature).div_(their_totals), gradient, sides.temperature / our_totals)
 
 
