@@ -10,9 +10,7 @@ import torch
 from kd_asr_slr.kernels.dispatch import SMALLEST
 
 KEPT = 2  # a step has the combined target and the gradient of the logits at the same time, and needs no more
-OURS = (
-    3  # references to a storage where it is looked at, at most: the list's, the loop's, that of the call which counts
-)
+OURS = 3  # references to a storage where it is looked at: the list's, the loop's, that of the call which counts
 _use_count = getattr(torch._C, "_storage_Use_Count", None)  # private to torch: without it, memory is not taken again
 
 

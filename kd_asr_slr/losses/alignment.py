@@ -39,9 +39,7 @@ def label_frames(
         [tensor([[ 0, -1]])]
     """
     counts = (labels >= 0).sum(1)  # [B]
-    classes = torch.cat([labels.flatten(), labels.new_tensor([blank_id])]).clamp(min=0)
-    exist = all(within(logits.shape[2], classes) and within(logits.shape[1] + 1, lengths) for logits, lengths in sides)
-    if applies(*(logits for logits, _ in sides)) and exist:  # where a class or a frame does not, torch says so
+    if applies(*(logits for logits, _ in sides)) and _exist(sides, labels, blank_id):
         return [_compiled(*side, labels, counts, blank_id) for side in sides]
     states = torch.full((len(labels), 2 * labels.shape[1] + 1), blank_id, device=labels.device)  # [B, S]
     states[:, 1::2] = labels.clamp(min=0)
@@ -52,6 +50,12 @@ def label_frames(
     skips, counts = skips[:, : states.shape[1]].repeat(len(sides), 1), counts.repeat(len(sides))
     paths = _best_paths(torch.cat(emissions), torch.cat([lengths for _, lengths in sides]), skips, counts)
     return [path[:, :size] for path, size in zip(paths.chunk(len(sides)), sizes, strict=True)]
+
+
+def _exist(sides: Sequence[tuple[torch.Tensor, torch.Tensor]], labels: torch.Tensor, blank_id: int) -> bool:
+    """Whether all classes and frames do; where one does not, torch says so."""
+    classes = torch.cat([labels.flatten(), labels.new_tensor([blank_id])]).clamp(min=0)
+    return all(within(logits.shape[2], classes) and within(logits.shape[1] + 1, lengths) for logits, lengths in sides)
 
 
 def _compiled(

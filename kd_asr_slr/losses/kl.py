@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from kd_asr_slr.losses.kl_blocks import Sides, one_pass, spread
+from kd_asr_slr.losses.kl_blocks import one_pass
+from kd_asr_slr.losses.kl_compiled import spread
+from kd_asr_slr.losses.kl_sides import Sides
 from kd_asr_slr.losses.masking import Rows
 from kd_asr_slr.losses.row_sources import Interpolated, RowSource
 from kd_asr_slr.outputs import given

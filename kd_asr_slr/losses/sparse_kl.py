@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
 from kd_asr_slr.blocks import rows_at_once
-from kd_asr_slr.losses.kl_blocks import spread
+from kd_asr_slr.losses.kl_compiled import spread
 from kd_asr_slr.losses.masking import Rows, at_least_float32
 from kd_asr_slr.losses.row_sources import flat_rows
 from kd_asr_slr.outputs import SparseTargets

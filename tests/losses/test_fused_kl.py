@@ -175,3 +175,12 @@ def test_other_batch_or_vocabulary_is_refused() -> None:
     rows = torch.tensor([0]), torch.tensor([0])
     with pytest.raises(ValueError, match="B and V must agree"):
         selected_kl(draw(0, 2, 4, 7), draw(1, 2, 4, 6), rows)
+
+
+def test_a_teacher_that_says_nothing_but_the_dropped_class_is_no_target() -> None:
+    teacher = torch.tensor([[0.0, -torch.inf, -torch.inf], [-1.0, -1.0, -2.0]])
+    leaf = draw(0, 2, 3).requires_grad_()
+    values = row_kl(leaf, teacher, temperature=2.0, drop_class=0)
+    values.sum().backward()
+    assert values[0] == 0 and leaf.grad[0].eq(0).all()
+    torch.testing.assert_close(values[1], plain(leaf.detach(), teacher.double(), 2.0, drop=0)[1])
