@@ -70,7 +70,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         raise OSError("no space left on device")
 
     monkeypatch.setattr("kd_asr_slr.files.os.replace", full)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(UserError, match="no space left"):
         write_predictions(path, [prediction(hypothesis="TWO")])
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
