@@ -50,7 +50,7 @@ def can_compile() -> bool:
 
 
 def in_threads(kernel: Callable[..., Any], count: int, size: int, *arguments: Any) -> list[Any]:
-    """kernel(*arguments, counter, count, chunk) in each of torch's threads; what each returned.
+    """Call a kernel with the arguments, counter, count and chunk, in each of torch's threads; what each call returned.
 
     Whoever has done a chunk of rows takes the next one (see `compiling.own_rows`): a thread that is woken late, or
     shares its core with one of torch's that waits in a loop for more work, does less.
