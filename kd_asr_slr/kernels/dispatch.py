@@ -31,6 +31,11 @@ def within(size: int, *indices: torch.Tensor) -> bool:
     return all(int(part.min()) >= 0 and int(part.max()) < size for part in indices if part.numel())
 
 
+def has_class(drop_class: int | None, classes: int) -> bool:
+    """Whether a class to be left out is one of so many, not counted from the end: a compiled loop does not ask."""
+    return 0 <= (drop_class or 0) < classes
+
+
 @functools.cache
 def can_compile() -> bool:
     """Whether numba is there, fits the numpy that is there, and may compile; without it everything is torch's.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from kd_asr_slr.blocks import rows_at_once
-from kd_asr_slr.kernels.dispatch import within
+from kd_asr_slr.kernels.dispatch import has_class, within
 from kd_asr_slr.losses.row_sources import RowsBetween, RowSource
 
 
@@ -58,7 +58,7 @@ class Sides:
         return (
             within(len(student.scores), *([] if student.places is None else [student.places]))
             and within(len(teacher.scores), *theirs)
-            and 0 <= (self.drop_class or 0) < student.scores.shape[1]
+            and has_class(self.drop_class, student.scores.shape[1])
         )
 
     def blocks(self, buffers: int) -> Iterator[tuple[slice, torch.Tensor]]:

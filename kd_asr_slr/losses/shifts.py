@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from kd_asr_slr.blocks import log_totals, rows_at_once
-from kd_asr_slr.kernels.dispatch import applies, in_threads
+from kd_asr_slr.kernels.dispatch import applies, has_class, in_threads
 from kd_asr_slr.losses.masking import Rows, at_least_float32
 from kd_asr_slr.losses.row_sources import LOG_ZERO
 
@@ -58,7 +58,7 @@ def best_shifts(
     if student_logits.numel() == 0 or teacher_log_probs.numel() == 0:  # no frame is met under any shift
         return lengths.new_zeros(len(lengths), dtype=torch.long)
     sides = student_logits, teacher_log_probs
-    if applies(*sides):
+    if applies(*sides) and has_class(drop_class, student_logits.shape[2]):  # where it is none, torch says so
         found = _compiled(*sides, counted, lengths, window, temperature, drop_class)
         if found is not None:
             return found

@@ -124,3 +124,10 @@ def test_frames_behind_the_end_are_not_looked_up() -> None:
     sides = student, draw(1, 1, 9, 5).log_softmax(-1), counted
     found = best_shifts(*sides, torch.tensor([10**7]), window=3)
     assert found.tolist() == best_shifts(*sides, torch.tensor([6]), window=3).tolist()
+
+
+@pytest.mark.parametrize("drop", [9, 1000])
+def test_a_class_that_is_none_is_left_to_torch(drop: int) -> None:
+    teacher, counted = draw(0, 1, 4, 9).log_softmax(-1), torch.ones(1, 4, dtype=torch.bool)
+    with pytest.raises(IndexError):
+        best_shifts(draw(1, 1, 4, 9), teacher, counted, torch.tensor([4]), 1, 1.0, drop)
