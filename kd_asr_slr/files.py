@@ -18,18 +18,16 @@ from kd_asr_slr.errors import UserError
 
 TEMPORARY, LOCK = ".tmp", ".lock"
 AGAIN = "type the same command again"
+PERMISSION = (
+    "permission to do so",
+    f"change the permissions there (ls -la shows them) and {AGAIN}, or give another folder",
+)
 REMEDIES = {  # errno: what was expected, and what to do
     errno.ENOSPC: ("room on its disk", f"free some space there, then {AGAIN}"),
     errno.EDQUOT: ("room within the quota of its disk", f"free some space there, then {AGAIN}"),
     errno.EFBIG: ("a limit that allows files of this size", f"raise it (ulimit -f unlimited), then {AGAIN}"),
-    errno.EACCES: (
-        "permission to do so",
-        f"change the permissions there (ls -la shows them) and {AGAIN}, or give another folder",
-    ),
-    errno.EPERM: (
-        "permission to do so",
-        f"change the permissions there (ls -la shows them) and {AGAIN}, or give another folder",
-    ),
+    errno.EACCES: PERMISSION,
+    errno.EPERM: PERMISSION,
     errno.EROFS: ("a disk that can be written", "give another folder"),
     errno.EISDIR: ("a file in this place", f"move the folder away, then {AGAIN}"),
     errno.ENOTDIR: ("a folder above it", "give another folder"),

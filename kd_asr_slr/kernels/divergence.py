@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from kd_asr_slr.kernels.compiling import F32, HIGHEST, LARGEST, LOWEST, PART, compiled, exp, own_rows
 
@@ -17,48 +16,32 @@ def _exponentials(
     targets: np.ndarray,
 ) -> tuple[np.float32, np.float32]:
     """exp(scores / T) of both sides, and their sums."""
-    our_total, their_total = F32(0.0), F32(0.0)
-    for v in range(len(ours)):
-        prob, target = exp(ours[v] * inverse), exp(theirs[v] * inverse)
-        probs[v], targets[v] = prob, target
-        our_total += prob
-        their_total += target
-    return our_total, their_total
-
-
-@njit(inline="always")
-def _exponentials_in_parts(
-    ours: np.ndarray,
-    theirs: np.ndarray,
-    inverse: np.float32,
-    probs: np.ndarray,
-    targets: np.ndarray,
-) -> tuple[np.float32, np.float32]:
-    """`_exponentials`, with sums that stay exact for many classes."""
     our_total, their_total = 0.0, 0.0
     for start in range(0, len(ours), PART):
-        end = start + PART
-        sums = _exponentials(ours[start:end], theirs[start:end], inverse, probs[start:end], targets[start:end])
-        our_total, their_total = our_total + sums[0], their_total + sums[1]
+        part = slice(start, start + PART)
+        x, y, p, q = ours[part], theirs[part], probs[part], targets[part]
+        our_sum, their_sum = F32(0.0), F32(0.0)
+        for v in range(len(x)):
+            prob, target = exp(x[v] * inverse), exp(y[v] * inverse)
+            p[v], q[v] = prob, target
+            our_sum += prob
+            their_sum += target
+        our_total += float(our_sum)
+        their_total += float(their_sum)
     return F32(our_total), F32(their_total)
 
 
 @compiled
 def _compare(ours: np.ndarray, theirs: np.ndarray, targets: np.ndarray, shift: np.float32) -> np.float32:
     """The sum of (theirs - ours - shift) * targets."""
-    total = F32(0.0)
-    for v in range(len(ours)):
-        total += (theirs[v] - ours[v] - shift) * targets[v]
-    return total
-
-
-@njit(inline="always")
-def _compare_in_parts(ours: np.ndarray, theirs: np.ndarray, targets: np.ndarray, shift: np.float32) -> np.float32:
-    """`_compare`, with a sum that stays exact for many classes."""
     total = 0.0
     for start in range(0, len(ours), PART):
-        end = start + PART
-        total += _compare(ours[start:end], theirs[start:end], targets[start:end], shift)
+        part = slice(start, start + PART)
+        x, y, q = ours[part], theirs[part], targets[part]
+        of_part = F32(0.0)
+        for v in range(len(x)):
+            of_part += (y[v] - x[v] - shift) * q[v]
+        total += float(of_part)
     return F32(total)
 
 
@@ -119,17 +102,17 @@ def divergence(
             theirs = between
         # Behind the dropped class, and before it; where none is dropped, all classes and none.
         behind = dropped + 1
-        our_total, their_total = _exponentials_in_parts(
+        our_total, their_total = _exponentials(
             ours[behind:], theirs[behind:], inverse, probs[behind:], targets[behind:]
         )
         if dropped > 0:
-            parts = _exponentials_in_parts(ours[:dropped], theirs[:dropped], inverse, probs, targets)
+            parts = _exponentials(ours[:dropped], theirs[:dropped], inverse, probs, targets)
             our_total, their_total = our_total + parts[0], their_total + parts[1]
         ratio = their_total / our_total
         shift = temperature * np.log(ratio)  # T times the difference of the log-normalisers
-        value = _compare_in_parts(ours[behind:], theirs[behind:], targets[behind:], shift)
+        value = _compare(ours[behind:], theirs[behind:], targets[behind:], shift)
         if dropped > 0:
-            value += _compare_in_parts(ours[:dropped], theirs[:dropped], targets, shift)
+            value += _compare(ours[:dropped], theirs[:dropped], targets, shift)
         values[row], scales[row] = value * temperature / their_total, temperature / our_total
         safe &= LOWEST < our_total < HIGHEST and LOWEST < their_total < HIGHEST and abs(value) < LARGEST
         safe &= F32(1.0) / HIGHEST < ratio < HIGHEST  # both totals may be safe, and their ratio not

@@ -26,22 +26,14 @@ def _add(out: np.ndarray, addresses: np.ndarray, shares: np.ndarray, fresh: bool
 
 
 @compiled
-def _part_total(row: np.ndarray, largest: np.float32) -> np.float32:
-    """The sum of exp(row - largest)."""
-    total = F32(0.0)
-    for v in range(len(row)):
-        total += exp(row[v] - largest)
-    return total
-
-
-@compiled
 def _total(row: np.ndarray, largest: np.float32) -> np.float32:
-    """`_part_total`, with a sum that stays exact for many classes."""
-    if len(row) <= PART:
-        return _part_total(row, largest)
+    """The sum of exp(row - largest)."""
     total = 0.0
     for start in range(0, len(row), PART):
-        total += _part_total(row[start : start + PART], largest)
+        part, of_part = row[start : start + PART], F32(0.0)
+        for v in range(len(part)):
+            of_part += exp(part[v] - largest)
+        total += float(of_part)
     return F32(total)
 
 

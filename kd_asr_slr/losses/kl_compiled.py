@@ -64,14 +64,14 @@ def spread(
     """
     if places is not None and len(gradient) < len(like):
         return torch.zeros_like(like).index_copy_(0, places, gradient.mul_(scale.unsqueeze(1)))
-    kept, factors = torch.ones(len(like), dtype=torch.bool, device=like.device), scale
-    if places is not None:
-        kept = kept.logical_not_().index_fill_(0, places, True)
-        factors = scale.new_zeros(len(like)).index_copy_(0, places, scale)
+    factors = scale if places is None else scale.new_zeros(len(like)).index_copy_(0, places, scale)
     if not applies(gradient):
         return gradient.mul_(factors.unsqueeze(1))
     from kd_asr_slr.kernels.divergence import scale as scale_rows
 
+    kept = torch.full((len(like),), places is None)
+    if places is not None:
+        kept.index_fill_(0, places, True)
     in_threads(scale_rows, len(like), like.shape[1], gradient, kept, factors.to(gradient.dtype))
     return gradient
 

@@ -42,7 +42,7 @@ class _Part:
     def addresses(self, count: int) -> list[int]:
         """Where the logits of each of so many utterances begin in memory; 0 where it does not speak for one."""
         first, step = self.logits.data_ptr(), self.logits.stride(0) * self.logits.element_size()
-        rows = dict(zip(range(count), range(count), strict=True)) if self.row_of is None else self.row_of
+        rows = range(count) if self.row_of is None else self.row_of
         return [first + rows[utterance] * step if utterance in rows else 0 for utterance in range(count)]
 
 
@@ -164,7 +164,7 @@ class StreamingMean:
         if self.mean == "log" and fit and applies(mean, *(part.logits for part in parts)):
             self._blend_compiled(parts, shares, before, last)
             return
-        for utterance, valid in enumerate(self._valid):
+        for utterance, valid in enumerate(self._valid if before < mean.shape[1] else ()):
             mean[utterance, max(valid, before) :] = -math.log(mean.shape[2])
         old = (shares[0] > 0).tolist()
         together = all(part.row_of is None for part in parts) and len(set(old)) == 1
